@@ -1,0 +1,29 @@
+/// How much a benchmark measures.
+public struct BenchmarkOptions: Sendable {
+    /// The folder of `understudyd` and `understudy-inject`.
+    public var programs: String
+    /// QEMU's program.
+    public var qemu: String
+    /// Fewer rounds and one takeover: within three minutes.
+    public var quick: Bool
+    /// Where the laboratories live; apart from the demonstration's, so that both may be used.
+    public var stateFolder = "/run/understudy-bench"
+    /// Checkpoints per number of dirty pages, after five that do not count.
+    public var rounds: Int
+    /// Seconds over which processor time is taken.
+    public var idleSeconds: UInt32
+    /// Demonstrations, of which medians are taken.
+    public var takeovers: Int
+
+    public init(programs: String, qemu: String = "qemu-system-x86_64", quick: Bool) {
+        self.programs = programs
+        self.qemu = qemu
+        self.quick = quick
+        rounds = quick ? 25 : 60
+        idleSeconds = quick ? 10 : 15
+        takeovers = quick ? 1 : 5
+    }
+
+    var daemon: String { "\(programs)/understudyd" }
+    var injector: String { "\(programs)/understudy-inject" }
+}

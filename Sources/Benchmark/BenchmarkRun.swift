@@ -1,0 +1,55 @@
+public import Demonstration
+internal import Glibc
+
+/// `understudy bench`: measures every promise of `SPECIFICATION.md` that is a number of speed or size, in laboratories of its own.
+public struct BenchmarkRun {
+    private let options: BenchmarkOptions
+    private let tell: @Sendable (String) -> Void
+
+    /// - Parameter tell: takes a line of progress.
+    public init(_ options: BenchmarkOptions, tell: @escaping @Sendable (String) -> Void) {
+        self.options = options
+        self.tell = tell
+    }
+
+    /// Measures everything. Takes about one minute with `quick`, three otherwise.
+    ///
+    /// - Parameter prepared: called with the first laboratory, whose removal on an interrupt the caller may wish for.
+    public func measure(prepared: (Lab) -> Void = { _ in }) throws -> BenchmarkReport {
+        var load = 0.0
+        getloadavg(&load, 1)
+        var report = BenchmarkReport(
+            qemu: "unknown", kernel: Self.kernel, processors: sysconf(CInt(_SC_NPROCESSORS_ONLN)), loadBefore: load, quick: options.quick)
+        if load > 0.5 {
+            tell("other work is running here (load \((load * 10).rounded() / 10)): the figures will be worse than they could be")
+        }
+        try measureOneGuest(prepared, &report)
+        try TakeoverSection(options: options, tell: tell).measure(into: &report)
+        return report
+    }
+
+    private func measureOneGuest(_ prepared: (Lab) -> Void, _ report: inout BenchmarkReport) throws {
+        let lab = try Lab.create(stateFolder: options.stateFolder, prefix: "usbench")
+        prepared(lab)
+        do {
+            try lab.startArbiter()
+            let daemons = try LabDaemons.start(in: lab, program: options.daemon)
+            tell("booting a guest")
+            let guest = try lab.startGuest(GuestLaunch(image: try GuestImage.cached(), qemu: options.qemu, dirtyPages: 0))
+            _ = try guest.waitUntilReady()
+            let writer: GuestWriter
+            (report, writer) = try PauseSection(options: options, tell: tell).measure(guest, into: report)
+            try ProtectionSection(options: options, writer: writer, tell: tell).measure(guest, daemons, in: lab, into: &report)
+        } catch {
+            try? lab.destroy()
+            throw error
+        }
+        try lab.destroy()
+    }
+
+    private static var kernel: String {
+        var name = utsname()
+        uname(&name)
+        return withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }
+}

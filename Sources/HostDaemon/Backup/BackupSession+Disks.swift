@@ -1,0 +1,129 @@
+internal import Foundation
+internal import Glibc
+internal import HostAPI
+internal import Hypervisor
+internal import Links
+internal import Logging
+internal import UnderstudyCore
+
+/// The copies of the machine's disks: where they are, and how an epoch becomes whole with them.
+extension BackupSession {
+    /// Where each disk's copy goes; nothing is touched.
+    func planDisks() throws(HostDaemonError) -> [StandbyDisk] {
+        guard !preparation.disks.isEmpty else { return [] }
+        guard preparation.disks.count <= Int(UInt8.max) else {
+            throw HostDaemonError(.refused, "the machine has \(preparation.disks.count) disks, more than can be replicated")
+        }
+        var planned: [StandbyDisk] = []
+        for wish in preparation.disks {
+            let path = wish.path ?? context.configuration.disks.path(machine: name, disk: wish.disk.name)
+            guard path.hasPrefix("/") else {
+                throw HostDaemonError(
+                    .refused, "the copy of \(wish.disk.name) needs an absolute path on \(context.configuration.name), not \(path)")
+            }
+            guard !planned.contains(where: { $0.path == path }) else {
+                throw HostDaemonError(
+                    .refused, "two disks of the machine would have the same copy \(path): name another by `--disk \(wish.disk.name)=PATH`")
+            }
+            try DiskCopy(path: path).demandFree(machine: name, disk: wish.disk.name, overwrite: wish.overwrite)
+            planned.append(StandbyDisk(name: wish.disk.name, node: wish.disk.node, file: wish.disk.file ?? "", path: path))
+        }
+        return planned
+    }
+
+    /// Makes the images, and the empty ones of the rehearsal.
+    func makeDisks(_ planned: [StandbyDisk]) throws(HostDaemonError) {
+        guard !planned.isEmpty else { return }
+        var images: [RawImage] = []
+        for (index, (disk, wish)) in zip(planned, preparation.disks).enumerated() {
+            let image = try RawImage(path: disk.path, byteCount: wish.disk.byteCount)
+            try DiskCopy(path: disk.path).sign(machine: name)
+            images.append(image)
+            _ = try RawImage(path: StandbyCommandLine.rehearsalImage(ofDisk: index, in: folder), byteCount: wish.disk.byteCount)
+        }
+        let limits = context.configuration.disks
+        do {
+            try FileManager.default.createDirectory(
+                atPath: limits.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw HostDaemonError(.system, "the folder \(limits.folder) cannot be made: \(error.localizedDescription)", cause: error)
+        }
+        disks = try DiskStore(
+            images: images, memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder
+        ) { [mailbox] event in mailbox.post(.disks(event)) }
+    }
+
+    func expectDiskStream() throws(HostDaemonError) {
+        guard disks != nil else { return }
+        guard let session = preparation.diskSession.flatMap({ CheckpointSessionID(hexadecimal: $0) }),
+            let key = preparation.diskSessionKey.flatMap({ CheckpointSessionKey(hexadecimal: $0) })
+        else { throw HostDaemonError(.peer, "the primary named no usable session for its disks") }
+        listeners.expect(session, key: key) { [mailbox] stream, hello in mailbox.post(.diskStream(stream, hello)) }
+    }
+
+    /// Answers the primary's hello on the disk stream and begins to receive.
+    func receiveDisks(_ stream: SealedStream, _ hello: WireMessage.Hello) throws(HostDaemonError) {
+        guard hello.protocolVersion == WireFormat.protocolVersion, let disks else {
+            stream.shutdown()
+            throw HostDaemonError(.peer, "the primary's disk stream speaks version \(hello.protocolVersion)")
+        }
+        do throws(LinkError) {
+            try stream.send(.hello(WireMessage.Hello(role: .backup, base: hello.base)), deadline: .now + .seconds(2))
+        } catch {
+            throw HostDaemonError(.peer, "the disk stream failed at once: \(error.message)", cause: error)
+        }
+        try disks.receive(
+            stream, base: EpochIdentity(generation: preparation.record.generation, sessionNonce: preparation.sessionNonce, epoch: 0))
+    }
+
+    func handle(_ event: DiskStore.Event) {
+        switch event {
+        case .staged(let identity, let entry, let bytes):
+            context.faults.pass(.writesStaged)
+            stagedDisks[identity.epoch] = (entry, bytes)
+            stageWhole()
+        case .failed(let reason):
+            guard acknowledges else { return }
+            report("disk-copy-failed", reason, level: .error)
+            happen(.standbyDied(reason: reason))
+        case .ended(let reason):
+            guard acknowledges else { return }
+            report("stream-ended", "the disk stream from \(preparation.primary) ended: \(reason)", level: .info)
+        }
+    }
+
+    /// An epoch counts when its memory, its devices and its disk writes are all here. It waits, and with it the primary, while too much of
+    /// the epochs before is not in the images yet: a takeover would have to wait for that.
+    func stageWhole() {
+        guard let identity = stagedMemory, disks == nil || stagedDisks[identity.epoch] != nil, !isBehind else { return }
+        stagedMemory = nil
+        happen(.epochStaged(identity))
+    }
+
+    private var isBehind: Bool {
+        guard let disks else { return false }
+        let applied = disks.appliedBytes
+        return committedDiskBytes > applied && committedDiskBytes - applied > Self.mostBehind
+    }
+
+    /// Bytes of committed writes that may wait for the images: what an ordinary disk writes in half a second.
+    private static let mostBehind: UInt64 = 64 << 20
+
+    func commit(_ identity: EpochIdentity) {
+        if let staged = stagedDisks.removeValue(forKey: identity.epoch) {
+            committedDiskBytes = staged.bytes
+            disks?.commit(through: staged.entry)
+        }
+        receiver?.decide(.apply)
+    }
+
+    /// Brings the images to the last committed epoch; later writes are dropped.
+    ///
+    /// - Parameter dropping: nobody will use the images, so they are left as they are.
+    func finishDisks(dropping: Bool = false) throws(HostDaemonError) {
+        guard let disks else { return }
+        self.disks = nil
+        try disks.finish(dropping: dropping)
+        context.faults.pass(.disksFinished)
+    }
+}

@@ -1,0 +1,188 @@
+internal import Foundation
+internal import Glibc
+internal import HostAPI
+internal import Hypervisor
+internal import Links
+internal import Logging
+internal import OutputRelay
+internal import QMP
+internal import Synchronization
+internal import UnderstudyCore
+
+/// From the primary's wish to two waiting QEMUs: the standby, and the throwaway one of the rehearsal.
+extension BackupSession {
+    func prepare() throws(HostDaemonError) {
+        guard preparation.version == ControlMessage.version else {
+            throw HostDaemonError(
+                .refused,
+                "\(preparation.primary) speaks protocol version \(preparation.version), this host \(ControlMessage.version): run the same version on both"
+            )
+        }
+        guard preparation.detectionNanoseconds == context.detectionNanoseconds else {
+            throw HostDaemonError(
+                .refused,
+                "`detection-ms` is \(preparation.detectionNanoseconds / 1_000_000) on \(preparation.primary) and \(context.detectionNanoseconds / 1_000_000) here: both hosts need the same"
+            )
+        }
+        if case .failed(let failure) = core.state { throw HostDaemonError(.refused, failure.sentence) }
+        beat = context.heartbeats.add { [weak self] in self?.sendHeartbeat() }
+        arbiter = try ArbiterWorker(client: context.arbiter, key: HostContext.key(of: name)) { [mailbox] number, reply in
+            mailbox.post(.arbiter(number, reply))
+        }
+        try SharedArbiter.prove(context.arbiter, peer: preparation.primary, announced: preparation.arbiterNonce)
+        try SharedArbiter.holds(preparation.record, key: HostContext.key(of: name), context.arbiter, peer: preparation.primary)
+        try prepareFolder()
+        var overrides = StandbyOverrides(
+            paths: context.configuration.standby.paths, taps: context.configuration.standby.taps,
+            append: context.configuration.standby.append)
+        overrides.outputFiles = context.configuration.standby.outputFiles
+        try makeTaps(&overrides)
+        overrides.disks = try planDisks()
+        let standbyLine = try derive(.standby, overrides)
+        let rehearsalLine = try derive(.rehearsal, overrides)
+        let missing = standbyLine.requiredFiles.filter { !FileManager.default.isReadableFile(atPath: $0) }
+        guard missing.isEmpty else {
+            throw HostDaemonError(
+                .refused,
+                "these files of the machine are missing on \(context.configuration.name): \(missing.joined(separator: ", ")). Copy them, or name their places in `standby.paths`"
+            )
+        }
+        try demandSameQEMU(standbyLine)
+        try demandMemory()
+        try makeDisks(overrides.disks)
+        standby = try launch(standbyLine, "standby")
+        rehearsal = try launch(rehearsalLine, "rehearsal")
+        try leaveNote()
+        context.faults.pass(.standbyLaunched)
+        try expectStream()
+        _ = core.handle(.standbyPrepared, now: MonotonicClock.now)
+        publish(.starting, "a standby waits for the guest's memory") { [preparation, standby] in
+            $0.qemu = standby.map { QEMUStatus(pid: $0.pid, version: preparation.machine.version.description, qmp: nil) }
+        }
+        let nonce = try SharedArbiter.nonce(of: context.arbiter, host: context.configuration.name)
+        send(
+            .prepared(
+                StandbyReport(
+                    rules: standbyLine.rules.map(\.description), warnings: standbyLine.warnings,
+                    qemu: preparation.machine.version.description, arbiterNonce: nonce, diskPaths: overrides.disks.map(\.path))))
+    }
+
+    /// For the daemon that finds the standby when this one has died.
+    private func leaveNote() throws(HostDaemonError) {
+        guard let standby, let startTime = SessionRecord.startTime(of: standby.pid) else {
+            throw HostDaemonError(.standby, "the standby QEMU ended at its start")
+        }
+        let note = TakeoverNote(
+            name: name, formerPrimary: preparation.primary, session: preparation.record, processID: standby.pid,
+            processStartTime: startTime, qmp: standby.commandLine.qmpSocket, taps: taps.map(\.name),
+            version: preparation.machine.version.description)
+        try note.write(to: folder)
+    }
+
+    /// Another version would show at the rehearsal only, after all of memory has been copied.
+    private func demandSameQEMU(_ line: StandbyCommandLine) throws(HostDaemonError) {
+        let primary = preparation.machine.version
+        let own: QMPVersion
+        do throws(HypervisorError) {
+            own = try QEMUProgram.version(of: line.argv[0], log: "\(folder)/version.log")
+        } catch {
+            throw HostDaemonError(.standby, "the QEMU of \(context.configuration.name) cannot be used: \(error.message)", cause: error)
+        }
+        guard (own.major, own.minor, own.micro) == (primary.major, primary.minor, primary.micro) else {
+            throw HostDaemonError(
+                .refused,
+                "\(preparation.primary) runs QEMU \(primary), \(context.configuration.name) has \(own) as \(line.argv[0]): install the same version on both hosts"
+            )
+        }
+    }
+
+    /// A standby that the kernel kills for want of memory would be lost just when it is needed.
+    private func demandMemory() throws(HostDaemonError) {
+        guard let available = HostCheck.availableMemory else { return }
+        let need = StandbyMemory(
+            ram: preparation.machine.ramBlocks, resident: preparation.residentMemory,
+            stagingMebibytes: context.configuration.stagingMebibytes)
+        switch need.judge(available) {
+        case .ok: return
+        case .warning: report("memory-short", "\(need.sentence(available)): \(StandbyMemory.remedy)", level: .warning)
+        case .failed:
+            throw HostDaemonError(
+                .refused, "too little memory on \(context.configuration.name): \(need.sentence(available)). \(StandbyMemory.remedy)")
+        }
+    }
+
+    private func sendHeartbeat() {
+        let condition = shared.withLock { $0.condition }
+        let age = condition == .preparing ? 0 : progressAge
+        channel.tell(.heartbeat(Heartbeat(progressAge: age, condition: condition.word, committed: condition.committed)))
+    }
+
+    private func prepareFolder() throws(HostDaemonError) {
+        do {
+            if FileManager.default.fileExists(atPath: folder) { try FileManager.default.removeItem(atPath: folder) }
+            try FileManager.default.createDirectory(
+                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw HostDaemonError(.system, "the folder \(folder) cannot be made: \(error.localizedDescription)", cause: error)
+        }
+    }
+
+    func removeFolder() {
+        do { try FileManager.default.removeItem(atPath: folder) } catch {
+            report("folder-left", "the standby's folder \(folder) could not be removed: \(error.localizedDescription)", level: .warning)
+        }
+    }
+
+    private func derive(_ purpose: StandbyCommandLine.Purpose, _ overrides: StandbyOverrides) throws(HostDaemonError) -> StandbyCommandLine
+    {
+        do throws(HypervisorError) {
+            return try StandbyCommandLine.derive(
+                from: preparation.machine.process.arguments, machine: MachineFacts(preparation.machine), overrides: overrides,
+                purpose: purpose,
+                runtimeFolder: folder, name: purpose.rawValue)
+        } catch {
+            throw HostDaemonError(.refused, "no standby can be derived from the machine's command line: \(error.message)", cause: error)
+        }
+    }
+
+    private func launch(_ line: StandbyCommandLine, _ name: String) throws(HostDaemonError) -> StandbyProcess {
+        do throws(HypervisorError) {
+            let process = try StandbyProcess.launch(line, runtimeFolder: folder, name: name)
+            try process.begin(blocks: preparation.machine.ramBlocks, machineType: preparation.machine.machineType)
+            return process
+        } catch {
+            throw HostDaemonError(.standby, "the \(name) QEMU does not start: \(error.message)", cause: error)
+        }
+    }
+
+    private func expectStream() throws(HostDaemonError) {
+        guard let session = CheckpointSessionID(hexadecimal: preparation.session),
+            let key = CheckpointSessionKey(hexadecimal: preparation.sessionKey)
+        else { throw HostDaemonError(.peer, "the primary named no usable checkpoint session") }
+        listeners.expect(session, key: key) { [mailbox] stream, hello in mailbox.post(.stream(stream, hello)) }
+        try expectDiskStream()
+    }
+
+    /// Room for an epoch that fills the primary's staging: its pages, their entries, and the largest device state.
+    private static func arenaBytes(staging mebibytes: Int) -> Int { (mebibytes + mebibytes / 256 + 66) << 20 }
+
+    /// Answers the primary's hello and starts to receive.
+    func receive(_ stream: SealedStream, _ hello: WireMessage.Hello) throws(HostDaemonError) {
+        guard hello.protocolVersion == WireFormat.protocolVersion, let standby, let rehearsal else {
+            stream.shutdown()
+            throw HostDaemonError(.peer, "the primary's checkpoint stream speaks version \(hello.protocolVersion)")
+        }
+        do throws(LinkError) {
+            try stream.send(.hello(WireMessage.Hello(role: .backup, base: hello.base)), deadline: .now + .seconds(2))
+        } catch {
+            throw HostDaemonError(.peer, "the checkpoint stream failed at once: \(error.message)", cause: error)
+        }
+        self.stream = stream
+        let state = EpochReceiver.State(
+            arena: try StagingArena(byteCount: Self.arenaBytes(staging: context.configuration.stagingMebibytes)),
+            blockLengths: preparation.machine.ramBlocks.map(\.usedLength), standby: standby, rehearsal: rehearsal)
+        let base = EpochIdentity(generation: preparation.record.generation, sessionNonce: preparation.sessionNonce, epoch: 0)
+        receiver = try EpochReceiver(stream: stream, state: state, base: base) { [mailbox] event in mailbox.post(.received(event)) }
+        publish(.synchronising, "the guest's memory arrives from \(preparation.primary)")
+    }
+}

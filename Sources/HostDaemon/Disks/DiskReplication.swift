@@ -1,0 +1,115 @@
+internal import Hypervisor
+internal import Links
+internal import NBD
+internal import QMP
+internal import UnderstudyCore
+
+/// The replication of a protected guest's disks, on the host that runs it: QEMU's mirror jobs write into our NBD server, whose writes go to
+/// the backup with their epochs.
+///
+/// Owned by the session thread; QEMU's requests are served by the server's threads.
+final class DiskReplication {
+    let disks: [BlockDevice]
+    let queue: WriteQueue
+    private let server: NBDServer
+    private let mirrors: [DiskMirror]
+    private var flusher: ImageFlusher?
+    private var sender: WriteSender?
+    private var attached = 0
+    private var boundary: UInt64 = 0
+    /// Epochs count from here on; before, everything is the copy of the disks' contents.
+    private var isStaged = false
+    /// Why a mirror ended; nil while all of them copy every write.
+    private(set) var mirrorFailure: String?
+
+    /// - Parameters:
+    ///   - owner: the user and group of QEMU, which must reach the server's socket.
+    ///   - broken: called once, on any thread, when writes are not replicated any more.
+    init(
+        disks: [BlockDevice], socketPath: String, owner: (user: UInt32, group: UInt32), workingDirectory: String, limits: DiskLimits,
+        broken: @escaping @Sendable (String) -> Void
+    ) throws(HostDaemonError) {
+        self.disks = disks
+        let queue = try WriteQueue(
+            byteCount: limits.queueMebibytes << 20, patience: UInt64(limits.stallMilliseconds * 1e6), broken: broken)
+        self.queue = queue
+        let exports = disks.enumerated().map { index, disk in
+            ReplicatedDisk(name: "disk\(index)", index: index, byteCount: disk.byteCount, queue: queue)
+        }
+        do throws(NBDError) {
+            server = try NBDServer(
+                socketPath: socketPath, exports: exports, access: NBDSocketAccess(user: owner.user, group: owner.group))
+        } catch {
+            throw HostDaemonError(.system, "the server for the guest's disk writes cannot listen: \(error.message)", cause: error)
+        }
+        flusher = try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue)
+        mirrors = disks.enumerated().map { index, disk in
+            DiskMirror(index: index, disk: disk, socketPath: socketPath, export: "disk\(index)")
+        }
+    }
+
+    /// Sends everything over this stream from now on.
+    func send(over stream: SealedStream) throws(HostDaemonError) { sender = try WriteSender(queue: queue, stream: stream) }
+
+    /// Bytes handed to the link so far.
+    var bytesSent: UInt64 { sender?.bytesSent ?? 0 }
+
+    /// Lets QEMU copy each disk and every write from now on; the guest runs on.
+    func attach(_ qmp: QMPClient) throws(HypervisorError) {
+        for mirror in mirrors {
+            try mirror.attach(qmp)
+            attached += 1
+        }
+    }
+
+    /// How far the copies have come: bytes done and in all, and whether every write reaches both sides.
+    func progress(_ qmp: QMPClient) throws(HypervisorError) -> (done: UInt64, total: UInt64, isReady: Bool) {
+        var (done, total, isReady) = (UInt64(0), UInt64(0), true)
+        for state in try DiskMirror.states(qmp, of: mirrors) {
+            done += state.done
+            total += state.total
+            isReady = isReady && state.isReady
+        }
+        return (done, total, isReady)
+    }
+
+    /// Runs while the guest stands still and its requests have been drained: what was written until now belongs to the epoch.
+    func close(_ epoch: UInt64, identity: (UInt64) -> EpochIdentity) {
+        boundary = queue.close()
+        guard !isStaged else { return }
+        isStaged = true
+        queue.mark(identity(0), through: boundary)
+    }
+
+    /// The epoch's checkpoint is good, and no mirror has failed before its cut.
+    func mark(_ identity: EpochIdentity) { queue.mark(identity, through: boundary) }
+
+    /// Takes note of QEMU's word about the mirrors. QEMU tells of a failed one before anything that comes after it.
+    func note(_ event: QMPEvent) {
+        guard mirrorFailure == nil, let failure = DiskMirror.failure(in: event) else { return }
+        mirrorFailure = failure
+        queue.fail(failure)
+    }
+
+    /// Whether every write of the guest until the last cut is on its way to the backup.
+    var failure: String? { mirrorFailure ?? queue.failure }
+
+    /// Takes the mirrors away; the guest's disks are as they were. Safe to call more than once.
+    func stop(_ qmp: QMPClient?) -> HypervisorError? {
+        queue.fail("replication ended")
+        var failure: HypervisorError?
+        if let qmp {
+            for mirror in mirrors[..<attached] {
+                do throws(HypervisorError) { try mirror.detach(qmp) } catch { failure = failure ?? error }
+            }
+        }
+        attached = 0
+        sender?.stop()
+        sender = nil
+        queue.stop()
+        flusher?.join()
+        flusher = nil
+        server.stop()
+        return failure
+    }
+}

@@ -1,0 +1,182 @@
+internal import Glibc
+internal import Links
+internal import Synchronization
+internal import UnderstudyCore
+
+/// The copies of a machine's disks on the backup host.
+///
+/// Two threads: one receives the disk stream into the stage, one takes messages out and writes them to the images, but never beyond the
+/// last committed epoch. What is in the stage when the primary dies belongs to nobody and is dropped.
+final class DiskStore: Sendable {
+    enum Event: Sendable {
+        /// All writes of the epoch are in the stage, up to this entry.
+        ///
+        /// - Parameter bytes: that came since the beginning, these writes included.
+        case staged(EpochIdentity, through: UInt64, bytes: UInt64)
+        /// The images cannot be brought up to the committed epoch any more.
+        case failed(String)
+        /// The stream is over.
+        case ended(String)
+    }
+
+    let images: [RawImage]
+    private let stage: WriteStage
+    private let lengths: [UInt64]
+    private let progress = ConditionLock()
+    private let state: State
+    private let post: @Sendable (Event) -> Void
+
+    private final class State: @unchecked Sendable {
+        // SAFETY: only touched inside `progress`, but for the threads and the stream, which the session's thread alone uses.
+        /// The last entry that may be written to the images: everything while the disks are still being copied.
+        var committed = UInt64.max
+        /// Bytes that went into the images since the beginning.
+        var appliedBytes: UInt64 = 0
+        var isFinishing = false
+        /// Nobody will use the images: what waits is not worth writing.
+        var isDropping = false
+        var failure: HostDaemonError?
+        var stream: SealedStream?
+        var receiver: DedicatedThread?
+        var applier: DedicatedThread?
+    }
+
+    init(
+        images: [RawImage], memoryBytes: Int, fileBytes: Int, folder: String, post: @escaping @Sendable (Event) -> Void
+    ) throws(HostDaemonError) {
+        self.images = images
+        lengths = images.map(\.byteCount)
+        stage = try WriteStage(memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder)
+        state = State()
+        self.post = post
+    }
+
+    /// Bytes that arrived and are not in the images yet.
+    var backlog: UInt64 { stage.backlog }
+    /// Bytes that went into the images since the beginning.
+    var appliedBytes: UInt64 { progress.withLock { state.appliedBytes } }
+
+    /// Begins to take the stream; call once.
+    func receive(_ stream: SealedStream, base: EpochIdentity) throws(HostDaemonError) {
+        state.stream = stream
+        state.receiver = try DedicatedThread(name: "disk-receiver", urgent: true) { [self] in
+            do { try takeMessages(from: stream, base: base) } catch {
+                // A stream that ends is the link's or the primary's matter; anything else leaves this host without a way on.
+                if let error = error as? LinkError { post(.ended(error.message)) } else { post(.failed("\(error)")) }
+            }
+            // The primary must not take a stream that nobody reads for one that works.
+            stream.shutdown()
+            stage.end()
+            progress.withLock { progress.announce() }
+        }
+        state.applier = try DedicatedThread(name: "disk-applier") { [self] in
+            do throws(HostDaemonError) { try apply() } catch {
+                progress.withLock {
+                    state.failure = error
+                    progress.announce()
+                }
+                post(.failed(error.message))
+            }
+        }
+    }
+
+    private func takeMessages(from stream: SealedStream, base: EpochIdentity) throws {
+        var bytes: UInt64 = 0
+        while let room = try stage.room() {
+            let length = try stream.reader.read(into: room, deadline: .now + .seconds(86_400))
+            switch try DiskMessage.decode(UnsafeRawBufferPointer(rebasing: room[..<length]), diskLengths: lengths) {
+            case .mark(let identity, let entry):
+                guard identity.generation == base.generation, identity.sessionNonce == base.sessionNonce else {
+                    throw WireFormatError(.unexpectedMessage, "a mark of another session in the disk stream")
+                }
+                if identity.epoch == 0 { commit(through: entry) } else { post(.staged(identity, through: entry, bytes: bytes)) }
+            case .data, .zeroes, .discard:
+                bytes += UInt64(length)
+                stage.added(length)
+                progress.withLock { progress.announce() }
+            }
+        }
+    }
+
+    /// The epoch that ends with this entry is committed: its writes go to the images.
+    func commit(through entry: UInt64) {
+        progress.withLock {
+            state.committed = entry
+            progress.announce()
+        }
+    }
+
+    /// Takes messages out of the stage until it is told to finish and nothing committed is left.
+    private func apply() throws(HostDaemonError) {
+        var dirty: UInt64 = 0
+        while true {
+            // Looked at before the stage is: what was committed before the end was asked for is then seen there.
+            let (isOver, isDropping) = progress.withLock { (state.isFinishing, state.isDropping) }
+            if isDropping { return }
+            let next = try stage.next()
+            if case .message(let message) = next, try write(message) {
+                dirty += UInt64(message.count)
+                stage.consumed(message)
+                progress.withLock { state.appliedBytes += UInt64(message.count) }
+                if dirty < Self.flushBytes { continue }
+            } else {
+                if isOver { break }
+                if dirty == 0 { waitForMore(after: next) }
+            }
+            if dirty > 0 {
+                for image in images { try image.flush() }
+                dirty = 0
+            }
+        }
+        for image in images { try image.flush() }
+    }
+
+    /// So much may be in the page cache only.
+    private static let flushBytes: UInt64 = 64 << 20
+
+    private func waitForMore(after next: WriteStage.Next) {
+        progress.withLock {
+            guard !state.isFinishing else { return }
+            // Whatever arrived since the look is announced within the lock; the limit covers what came in between.
+            _ = progress.wait(until: MonotonicClock.now + 20_000_000)
+        }
+    }
+
+    /// Writes one message to its image; false when it belongs to an epoch that is not committed yet.
+    private func write(_ message: UnsafeRawBufferPointer) throws(HostDaemonError) -> Bool {
+        let content: DiskMessage.Content
+        do throws(WireFormatError) { content = try DiskMessage.decode(message, diskLengths: lengths) } catch {
+            throw HostDaemonError(.system, "a staged write was damaged: \(error)", cause: error)
+        }
+        switch content {
+        case .mark: return true
+        case .data(let change):
+            guard mayApply(change.entry) else { return false }
+            try images[Int(change.disk)].write(UnsafeRawBufferPointer(rebasing: message[DiskMessage.headerLength...]), at: change.offset)
+        case .zeroes(let change), .discard(let change):
+            guard mayApply(change.entry) else { return false }
+            try images[Int(change.disk)].clear(at: change.offset, length: change.length)
+        }
+        return true
+    }
+
+    private func mayApply(_ entry: UInt64) -> Bool { progress.withLock { entry <= state.committed } }
+
+    /// Ends the stream, writes everything committed to the images, drops the rest and makes the images durable.
+    ///
+    /// - Parameter dropping: leaves out all that is not in the images yet, since nobody will use them.
+    func finish(dropping: Bool = false) throws(HostDaemonError) {
+        state.stream?.shutdown()
+        stage.end()
+        state.receiver?.join()
+        state.receiver = nil
+        progress.withLock {
+            state.isFinishing = true
+            state.isDropping = dropping
+            progress.announce()
+        }
+        state.applier?.join()
+        state.applier = nil
+        if let failure = progress.withLock({ state.failure }) { throw failure }
+    }
+}

@@ -1,0 +1,83 @@
+internal import Foundation
+internal import Glibc
+internal import LinuxShim
+internal import UnderstudyCore
+
+/// A replicated disk's raw image on the backup host. Written through the page cache; `flush` makes it durable.
+///
+/// One thread at a time uses it.
+final class RawImage: @unchecked Sendable {
+    // SAFETY: the descriptor is constant, and the documented contract is one thread at a time.
+    let path: String
+    let byteCount: UInt64
+    private let descriptor: CInt
+
+    /// Zeroes are written in pieces of this size where the file system cannot punch holes.
+    private static let zeroesLength = 1 << 20
+
+    /// Opens or makes the image and gives it its size. What it held before is overwritten by the copy that follows.
+    init(path: String, byteCount: UInt64) throws(HostDaemonError) {
+        self.path = path
+        self.byteCount = byteCount
+        let folder = (path as NSString).deletingLastPathComponent
+        do {
+            try FileManager.default.createDirectory(
+                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw HostDaemonError(
+                .system, "the folder \(folder) for the disk's copy cannot be made: \(error.localizedDescription)", cause: error)
+        }
+        descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Self.failure("opened", path) }
+        var lock = flock()
+        lock.l_type = Int16(F_WRLCK)
+        lock.l_whence = Int16(SEEK_SET)
+        lock.l_start = DiskCopy.lockedByte
+        lock.l_len = 1
+        let setLock: CInt = 37  // F_OFD_SETLK, which lies behind _GNU_SOURCE
+        guard fcntl(descriptor, setLock, &lock) == 0 else {
+            close(descriptor)
+            throw HostDaemonError(.refused, "\(path) is the copy of another disk already: name another place by `--disk`")
+        }
+        guard let length = off_t(exactly: byteCount), ftruncate(descriptor, length) == 0 else {
+            let error = Self.failure("given its size", path)
+            close(descriptor)
+            throw error
+        }
+    }
+
+    deinit { close(descriptor) }
+
+    func write(_ data: UnsafeRawBufferPointer, at offset: UInt64) throws(HostDaemonError) {
+        var done = 0
+        while done < data.count {
+            let count = pwrite(descriptor, data.baseAddress! + done, data.count - done, off_t(offset) + off_t(done))
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { throw Self.failure("written", path) }
+            done += count
+        }
+    }
+
+    /// Makes a range read as zeroes and gives its space back where the file system can.
+    func clear(at offset: UInt64, length: UInt64) throws(HostDaemonError) {
+        if understudy_punch_hole(descriptor, offset, length) == 0 { return }
+        guard errno == EOPNOTSUPP || errno == ENOSYS else { throw Self.failure("cleared", path) }
+        let zeroes = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.zeroesLength, alignment: 4096)
+        defer { zeroes.deallocate() }
+        zeroes.initializeMemory(as: UInt8.self, repeating: 0)
+        var rest = length
+        while rest > 0 {
+            let part = min(rest, UInt64(zeroes.count))
+            try write(UnsafeRawBufferPointer(rebasing: zeroes[..<Int(part)]), at: offset + length - rest)
+            rest -= part
+        }
+    }
+
+    func flush() throws(HostDaemonError) {
+        guard fdatasync(descriptor) == 0 else { throw Self.failure("flushed", path) }
+    }
+
+    private static func failure(_ what: String, _ path: String) -> HostDaemonError {
+        HostDaemonError(.system, "the disk's copy \(path) cannot be \(what): \(String(cString: strerror(errno)))")
+    }
+}

@@ -1,0 +1,50 @@
+internal import NBD
+internal import UnderstudyCore
+
+/// One disk of a protected guest, as QEMU's mirror sees it: a target that takes every change and is never read.
+final class ReplicatedDisk: NBDExport {
+    let name: String
+    let byteCount: UInt64
+    let isReadOnly = false
+    /// A range of zeroes is one short message.
+    let hasFastZeroes = true
+    private let index: UInt16
+    private let queue: WriteQueue
+
+    init(name: String, index: Int, byteCount: UInt64, queue: WriteQueue) {
+        self.name = name
+        self.index = UInt16(index)
+        self.byteCount = byteCount
+        self.queue = queue
+    }
+
+    func reserve(length: Int) -> NBDBuffer? {
+        queue.reserve(length).map { NBDBuffer(bytes: $0.bytes, tag: UInt64(bitPattern: Int64($0.number))) }
+    }
+
+    func abandon(_ buffer: NBDBuffer) { queue.abandon(Self.place(buffer)) }
+
+    func write(_ buffer: NBDBuffer, at offset: UInt64, forceUnitAccess: Bool) -> NBDErrorCode? {
+        queue.append(.data, disk: index, offset: offset, length: UInt64(buffer.bytes.count), place: Self.place(buffer))
+        return nil
+    }
+
+    func writeZeroes(at offset: UInt64, length: UInt64, mayTrim: Bool, forceUnitAccess: Bool) -> NBDErrorCode? {
+        queue.append(.zeroes, disk: index, offset: offset, length: length, place: nil)
+        return nil
+    }
+
+    func trim(at offset: UInt64, length: UInt64) -> NBDErrorCode? {
+        queue.append(.discard, disk: index, offset: offset, length: length, place: nil)
+        return nil
+    }
+
+    /// What makes a write safe is its epoch's commit: the guest's own disk is flushed by QEMU beside this.
+    func flush() -> NBDErrorCode? { nil }
+
+    func read(into bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) -> NBDErrorCode? { .notSupported }
+
+    func extents(at offset: UInt64, length: UInt64, into extents: inout [NBDExtent]) {}
+
+    private static func place(_ buffer: NBDBuffer) -> Int { Int(Int64(bitPattern: buffer.tag)) }
+}

@@ -1,0 +1,14 @@
+internal import HostAPI
+
+/// What a machine's session counts for Prometheus, besides its status.
+struct MachineMetrics: Sendable {
+    var status: MachineStatus
+    /// Nil on a backup.
+    var checkpoints: UInt64?
+    var histograms: CheckpointHistograms?
+    var sentBytes: UInt64?
+    var deviceStateBytes: Int?
+    /// Seconds since the last epoch was committed; nil before the first.
+    var lastCommitAge: Double?
+    var output: OutputStatistics?
+}

@@ -1,0 +1,125 @@
+internal import Glibc
+internal import HostAPI
+internal import Hypervisor
+internal import Links
+internal import Logging
+internal import OutputRelay
+internal import QMP
+internal import Synchronization
+internal import UnderstudyCore
+
+/// The guest's disks: copied while the guest runs, then every write replicated with its epoch.
+extension PrimarySession {
+    /// The disks for the backup, with the operator's wishes.
+    func diskPreparations(_ machine: MachineDescription) throws(HostDaemonError) -> [DiskPreparation] {
+        let wishes = request.diskPaths ?? [:]
+        let disks = machine.writableDisks
+        for name in wishes.keys.sorted() where !disks.contains(where: { $0.name == name }) {
+            let known = disks.map(\.name).joined(separator: ", ")
+            throw HostDaemonError(
+                .refused, "\(self.name) has no writable disk \(name): \(known.isEmpty ? "it has none at all" : "it has \(known)")")
+        }
+        return disks.map { DiskPreparation(disk: $0, path: wishes[$0.name], overwrite: request.overwriteDisks == true) }
+    }
+
+    /// Takes away what a daemon that died left on the guest's disks; true when there was something.
+    func removeLeftMirrors() throws(HostDaemonError) -> Bool {
+        guard let qmp else { return false }
+        do throws(HypervisorError) { return try DiskMirror.removeAll(qmp) } catch {
+            throw HostDaemonError(.guest, "an earlier daemon's mirror of a disk cannot be taken away: \(error.message)", cause: error)
+        }
+    }
+
+    /// Opens the disk stream and makes the server for QEMU's mirrors.
+    func prepareDisks(_ machine: MachineDescription, session: CheckpointSessionID, key: CheckpointSessionKey) throws(HostDaemonError) {
+        let disks = machine.writableDisks
+        guard !disks.isEmpty else { return }
+        // What QEMU said of an earlier daemon's mirrors does not concern these.
+        try readMonitor()
+        let replication = try DiskReplication(
+            disks: disks, socketPath: "\(context.configuration.runtimeFolder)/\(name).nbd",
+            owner: (machine.process.userID, machine.process.groupID), workingDirectory: machine.process.workingDirectory,
+            limits: context.configuration.disks
+        ) { [mailbox] reason in mailbox.post(.disksBroken(reason)) }
+        self.disks = replication
+        let status = zip(disks, diskPaths + Array(repeating: "", count: disks.count)).map { disk, path in
+            DiskStatus(name: disk.name, byteCount: disk.byteCount, copy: path, backlogBytes: 0, replicatedBytes: 0)
+        }
+        publish { $0.disks = status }
+        shared.withLock { $0.writes = replication.queue }
+        try replication.send(over: try connectStream(session: session, key: key))
+    }
+
+    /// Copies the disks' contents while the guest runs; afterwards every write reaches the backup.
+    func copyDisks() throws(HostDaemonError) {
+        guard let disks, let qmp else { return }
+        report("disks-synchronising", "copying \(Self.list(disks.disks)) to \(request.backup)")
+        do throws(HypervisorError) { try disks.attach(qmp) } catch {
+            throw HostDaemonError(.refused, "a disk cannot be replicated: \(error.message)", cause: error)
+        }
+        context.faults.pass(.disksAttached)
+        let begun = MonotonicClock.now
+        while true {
+            let state: (done: UInt64, total: UInt64, isReady: Bool)
+            do throws(HypervisorError) { state = try disks.progress(qmp) } catch {
+                throw HostDaemonError(.peer, "the copy of the disks broke off: \(disks.failure ?? error.message)", cause: error)
+            }
+            let seconds = max(1e-3, Double(MonotonicClock.now - begun) / 1e9)
+            let rest = state.total - min(state.done, state.total)
+            let rate = Double(state.done) / seconds
+            progress(
+                SynchronisationProgress(
+                    phase: "disks", round: 1, sentBytes: state.done, remainingBytes: rest, bytesPerSecond: rate,
+                    remainingSeconds: rate > 0 ? Double(rest) / rate : nil))
+            if state.isReady { break }
+            try pump(seconds: 0.1)
+        }
+        context.faults.pass(.disksCopied)
+        report("disks-synchronised", "\(Self.list(disks.disks)) on \(request.backup): every write goes there from now on")
+    }
+
+    private static func list(_ disks: [BlockDevice]) -> String {
+        disks.map { "\($0.name) (\($0.byteCount >> 20) MiB)" }.joined(separator: ", ")
+    }
+
+    /// Whether every write of the guest until the last cut went into the mirrors. QEMU tells of a failed mirror before it confirms the save
+    /// that comes after, so after `readMonitor` this is known. The epoch then goes nowhere.
+    func hasItsDisks(_ epoch: UInt64, _ output: GuestOutput) throws(HostDaemonError) -> Bool {
+        guard let failure = disks?.failure else { return true }
+        report(
+            "disks-lost", "the guest's disks are not replicated any more, so protection is given up and the guest runs on: \(failure)",
+            level: .error)
+        unseal(epoch, output)
+        try happen(.checkpointAbandoned(epoch))
+        try happen(.backupLost(.refusedEpoch(reason: failure)))
+        return false
+    }
+
+    /// The replication broke between two checkpoints.
+    func disksBroke(_ reason: String) throws(HostDaemonError) {
+        guard disks != nil else { return }
+        if isEstablishing { throw HostDaemonError(.peer, "the copy of the disks broke off: \(reason)") }
+        switch core.state {
+        case .rehearsed, .protected, .switchingOver: break
+        default: return
+        }
+        report(
+            "disks-lost", "the guest's disks are not replicated any more, so protection is given up and the guest runs on: \(reason)",
+            level: .error)
+        try happen(.backupLost(.refusedEpoch(reason: reason)))
+    }
+
+    /// Takes the mirrors off the guest's disks.
+    func letGoOfDisks() {
+        guard let disks else { return }
+        self.disks = nil
+        // A QEMU that is gone, or stands still for ever, needs and takes no commands.
+        let mayBeAsked = !isHeld && !guestHasEnded && processDescriptor >= 0
+        if let failure = disks.stop(mayBeAsked ? qmp : nil) {
+            report(
+                "mirror-left", "a mirror could not be taken off the guest's disks; it ends by itself: \(failure.message)", level: .warning)
+        }
+        publish { $0.disks = nil }
+        shared.withLock { $0.writes = nil }
+    }
+}

@@ -1,0 +1,326 @@
+internal import Arbiter
+internal import Glibc
+internal import GuestMemory
+internal import HostAPI
+internal import Hypervisor
+internal import Links
+internal import Logging
+internal import OutputRelay
+internal import QMP
+internal import Synchronization
+internal import UnderstudyCore
+
+/// One machine that this host runs and protects: from `protect` until nothing of it is left here.
+///
+/// One thread of its own owns everything but `shared`: it establishes protection, then goes round in `PrimarySession+Protection`. The pure
+/// `PrimaryProtocol` decides, `PrimarySession+Actions` carries out.
+final class PrimarySession: MachineSession, @unchecked Sendable {
+    // SAFETY: the variables below belong to the session thread, which `start` makes; other threads use `mailbox`, `shared` and constants only.
+    enum Message: Sendable {
+        case control(ControlMessage)
+        case channelClosed(String)
+        case arbiter(UInt64, ArbiterReply)
+        case sent(UInt64, LinkError?)
+        case unprotect
+        case switchover(SwitchoverTicket)
+        case cancel
+        case gateDisturbed(String)
+        case disksBroken(String)
+        /// A new session takes over a machine that runs here unprotected.
+        case retire
+    }
+
+    /// What other threads may see.
+    struct Shared {
+        var status: MachineStatus
+        var pause = SampleWindow()
+        var epoch = SampleWindow()
+        var commit = SampleWindow()
+        var dirty = SampleWindow()
+        var checkpoints: UInt64 = 0
+        var deviceStateBytes = 0
+        var histograms = CheckpointHistograms()
+        var sentBytes: UInt64 = 0
+        /// Monotonic nanoseconds of the last acknowledgement; 0 before the first.
+        var lastCommit: UInt64 = 0
+        var output: GuestOutput?
+        var writes: WriteQueue?
+        var isOver = false
+        var lastRound = MonotonicClock.now
+        var error: HostDaemonError?
+    }
+
+    let name: String
+    let request: ProtectRequest
+    let qmpPath: String
+    let context: HostContext
+    let mailbox: Mailbox<Message>
+    let shared: Mutex<Shared>
+    let timing: ProtocolTiming
+
+    var machine: MachineDescription?
+    var qmp: QMPClient?
+    var processDescriptor: CInt = -1
+    var gate: SaveGate?
+    var channel: ControlChannel?
+    var stream: SealedStream?
+    var tracker: DirtyTracker?
+    var copier: PageCopier?
+    var engine: CheckpointEngine?
+    var sender: EpochSender?
+    /// The replication of the guest's disks; nil when it has none.
+    var disks: DiskReplication?
+    /// Where the backup keeps their copies, in their order.
+    var diskPaths: [String] = []
+    /// The gates of all network cards: prepared, closed, opened and removed together.
+    var output: GuestOutput?
+    var gateIsClosed = false
+    /// The taps whose gates a daemon before this one left.
+    var leftoverTaps: [String] = []
+    /// What the next daemon would find of this session; nil before anything was written.
+    var saved: SessionRecord?
+    var arbiter: ArbiterWorker?
+    var core: PrimaryProtocol
+    var pacer: CheckpointPacer
+    var standbyIsPrepared = false
+    var rehearsalIsOver = false
+    var cutAt: [UInt64: UInt64] = [:]
+    var lastCut: UInt64 = 0
+    var isRetired = false
+    /// Nothing is held back yet: whatever fails, the guest goes on as it was.
+    var isEstablishing = true
+    /// The guest is kept stopped by SIGSTOP.
+    var isHeld = false
+    var pending: [Message] = []
+    var monitorLostAt: UInt64?
+    /// Bytes handed to the link when they last became more, and when that was.
+    var linkProgress: (bytes: UInt64, at: UInt64) = (0, 0)
+    var gateWatch: GateWatch?
+    /// Why the backup was lost, for whoever waits.
+    var lossMessage: String?
+    /// This session's place in the heartbeat service.
+    var beat: UInt64?
+    var deferredFailure: HostDaemonError?
+    var guestHasEnded = false
+    /// The switchover that was asked for, until it is settled.
+    var ticket: SwitchoverTicket?
+    /// Takes the guest's input to the host that goes on with it, from the switchover's preparation on.
+    var input: InputForwarding?
+    /// When the backup said that its guest runs.
+    var winnerHeardAt: UInt64?
+    var wasSkipped = false
+    /// The machine may be another one than that which was protected: its devices are compared when it runs on alone.
+    var mayHaveChanged = false
+    /// This protection began by itself, since the machine has changed.
+    let isRenewal: Bool
+    /// Kept so that a QEMU which this daemon started itself is reaped when it ends.
+    let ownProcess: StandbyProcess?
+    /// What the session before this one leaves to it, when the guest ran here alone; set before `start`.
+    var predecessor: Predecessor?
+
+    init(
+        request: ProtectRequest, qmpPath: String, ownProcess: StandbyProcess?, context: HostContext, isRenewal: Bool = false
+    ) throws(HostDaemonError) {
+        self.isRenewal = isRenewal
+        name = request.name
+        self.request = request
+        self.qmpPath = qmpPath
+        self.ownProcess = ownProcess
+        self.context = context
+        mailbox = try Mailbox()
+        timing = ProtocolTiming(detection: context.detectionNanoseconds)
+        var status = MachineStatus(name: request.name, role: .primary, state: .starting, protected: false, message: "examining the machine")
+        status.peer = request.backup
+        status.intervalMilliseconds = request.intervalMilliseconds
+        shared = Mutex(Shared(status: status))
+        let now = MonotonicClock.now
+        core = PrimaryProtocol(
+            PrimaryConfiguration(
+                host: context.configuration.name, backup: request.backup, sessionNonce: UInt64.random(in: .min ... .max),
+                nonceSeed: (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max)), timing: timing), now: now)
+        pacer = CheckpointPacer(
+            interval: UInt64(request.intervalMilliseconds * 1e6), limit: timing.detection, ownPause: timing.ownPause)
+    }
+
+    /// For a guest that this host took over; begin with `takeUp`.
+    convenience init(takenOver machine: TakenOverMachine, context: HostContext) throws(HostDaemonError) {
+        let request = ProtectRequest(
+            name: machine.name, qmp: machine.qmp, backup: machine.formerPrimary, intervalMilliseconds: machine.intervalMilliseconds)
+        try self.init(request: request, qmpPath: machine.qmp, ownProcess: machine.process, context: context)
+    }
+
+    /// Looks after a guest that this host took over and that has no backup.
+    func takeUp(_ machine: TakenOverMachine) throws(HostDaemonError) {
+        publish(
+            .unprotected,
+            "took over from \(machine.formerPrimary) and runs here WITHOUT a backup: `understudy protect \(name) --backup \(machine.formerPrimary)`"
+        ) {
+            $0.takeover = machine.times
+            $0.epoch = machine.epoch
+            $0.generation = machine.record.generation
+            $0.taps = machine.taps
+            $0.qemu = QEMUStatus(pid: machine.pid, version: machine.version, qmp: self.qmpPath)
+        }
+        try DedicatedThread(name: "session", urgent: true) { [self] in
+            run { () throws(HostDaemonError) in try lookAfter(machine) }
+        }
+    }
+
+    /// Begins on a thread of its own.
+    func start() throws(HostDaemonError) {
+        do throws(HostDaemonError) {
+            try DedicatedThread(name: "session", urgent: true) { [self] in
+                run { () throws(HostDaemonError) in try establish() }
+            }
+        } catch {
+            publish(.failed, error.message)
+            shared.withLock { $0.isOver = true }
+            throw error
+        }
+    }
+
+    /// Takes up a machine whose gate an earlier daemon left closed: nothing opens before the arbiter has spoken.
+    func recover(_ record: SessionRecord) throws(HostDaemonError) {
+        try DedicatedThread(name: "session", urgent: true) { [self] in
+            run { () throws(HostDaemonError) in try reopen(record) }
+        }
+    }
+
+    var isOver: Bool { shared.withLock { $0.isOver } }
+
+    /// True when a new `protect` may take the machine over from this session.
+    var isReplaceable: Bool { shared.withLock { $0.isOver || $0.status.state == .unprotected } }
+
+    func cancel() { mailbox.post(.cancel) }
+
+    /// Lets go of an unprotected machine, so that another session can take it.
+    func retire() throws(HostDaemonError) {
+        mailbox.post(.retire)
+        guard wait(until: { $0.isOver }) else {
+            throw HostDaemonError(.busy, "the session that looks after \(name) is busy: \(status.message). Try again")
+        }
+    }
+
+    func unprotect() throws(HostDaemonError) {
+        // What became of an earlier attempt is no answer to this one.
+        shared.withLock { $0.error = nil }
+        mailbox.post(.unprotect)
+        guard wait(until: { $0.isOver }) else {
+            throw HostDaemonError(
+                .busy,
+                "\(name) is still protected: \(status.message). The arbiter must agree before the gate opens; look at `understudy events`")
+        }
+        if let error = shared.withLock({ $0.error }) { throw error }
+    }
+
+    @discardableResult
+    private func wait(seconds: Double = 20, until condition: (borrowing Shared) -> Bool) -> Bool {
+        let end = MonotonicClock.now + UInt64(seconds * 1e9)
+        while !shared.withLock({ condition($0) }) {
+            guard MonotonicClock.now < end else { return false }
+            usleep(2_000)
+        }
+        return true
+    }
+
+    var status: MachineStatus {
+        let (snapshot, output, writes) = shared.withLock { shared in
+            var status = shared.status
+            if shared.checkpoints > 0 {
+                status.checkpoints = CheckpointStatistics(
+                    count: shared.checkpoints, pauseMilliseconds: shared.pause.quantiles, epochMilliseconds: shared.epoch.quantiles,
+                    commitMilliseconds: shared.commit.quantiles, dirtyPages: shared.dirty.quantiles,
+                    deviceStateBytes: shared.deviceStateBytes)
+            }
+            return (status, shared.output, shared.writes)
+        }
+        var status = snapshot
+        status.output = Self.statistics(of: output)
+        status.disks = Self.disks(snapshot.disks, writes)
+        return status
+    }
+
+    private static func disks(_ disks: [DiskStatus]?, _ writes: WriteQueue?) -> [DiskStatus]? {
+        guard let backlog = writes?.backlog else { return disks }
+        return disks?.map { disk in
+            var disk = disk
+            disk.backlogBytes = backlog.bytes
+            disk.replicatedBytes = backlog.sentBytes
+            return disk
+        }
+    }
+
+    private static func statistics(of output: GuestOutput?) -> OutputStatistics? {
+        // A gate that just went away has no numbers any more; that is no error of the machine.
+        guard let output, let numbers = try? output.statistics() else { return nil }
+        return OutputStatistics(cards: zip(output.taps, numbers).map { CardOutputStatistics(tap: $0, $1) })
+    }
+
+    var metrics: MachineMetrics {
+        let (metrics, output, writes) = shared.withLock { shared in
+            var metrics = MachineMetrics(status: shared.status)
+            guard shared.checkpoints > 0 else { return (metrics, shared.output, shared.writes) }
+            metrics.checkpoints = shared.checkpoints
+            metrics.histograms = shared.histograms
+            metrics.sentBytes = shared.sentBytes
+            metrics.deviceStateBytes = shared.deviceStateBytes
+            let now = MonotonicClock.now
+            if shared.lastCommit > 0 { metrics.lastCommitAge = Double(now - min(shared.lastCommit, now)) / 1e9 }
+            return (metrics, shared.output, shared.writes)
+        }
+        var whole = metrics
+        whole.output = Self.statistics(of: output)
+        whole.status.disks = Self.disks(metrics.status.disks, writes)
+        return whole
+    }
+
+    var standstill: UInt64 { isOver ? 0 : progressAge }
+
+    /// How long the session thread has not gone round, for the heartbeat; 0 while nobody depends on it.
+    var progressAge: UInt64 {
+        shared.withLock { shared in
+            guard shared.status.state == .protected else { return 0 }
+            let now = MonotonicClock.now
+            return now > shared.lastRound ? now - shared.lastRound : 0
+        }
+    }
+
+    private func run(_ begin: () throws(HostDaemonError) -> Void) {
+        do throws(HostDaemonError) {
+            try begin()
+            try protect()
+        } catch {
+            giveUp(error)
+        }
+        letGo()
+        failSwitchover(.refused, "the session of \(name) ended: \(status.message)")
+        shared.withLock { shared in
+            shared.isOver = true
+            if ![.ended, .failed, .unprotected].contains(shared.status.state) { shared.status.state = .ended }
+            if isRetired { shared.status.state = .ended }
+        }
+    }
+
+    func report(_ kind: String, _ message: String, level: EventLevel = .notice, fields: [String: String] = [:]) {
+        context.events.record(kind, machine: name, message, level: level, fields: fields)
+    }
+
+    func publish(_ state: MachineStatus.State? = nil, _ message: String? = nil, _ change: (inout MachineStatus) -> Void = { _ in }) {
+        shared.withLock { shared in
+            if let state {
+                shared.status.state = state
+                shared.status.protected = state == .protected
+            }
+            if let message { shared.status.message = message }
+            change(&shared.status)
+        }
+    }
+}
+
+extension CardOutputStatistics {
+    fileprivate init(tap: String, _ numbers: OutputRelayStatistics) {
+        self.init(
+            tap: tap, heldFrames: UInt64(numbers.heldFrames), heldBytes: UInt64(numbers.heldBytes), releasedFrames: numbers.releasedFrames,
+            droppedFrames: numbers.droppedFrames, lastReleaseNanoseconds: numbers.lastReleaseTime ?? 0)
+    }
+}

@@ -1,0 +1,136 @@
+public import QMP
+
+/// QEMU's mirror of one disk into an NBD server: the copy of its contents while the guest runs, and from then on every write, which the
+/// guest's request waits for (`blockdev-mirror` with `copy-mode` `write-blocking`).
+///
+/// Source: QEMU `qapi/block-core.json`. When the server fails, the job ends with an event and the guest's request succeeds all the same.
+public struct DiskMirror: Sendable {
+    /// How far a mirror has come.
+    public struct State: Sendable, Equatable {
+        /// Bytes copied and bytes in all.
+        public var done: UInt64
+        public var total: UInt64
+        /// Whether source and target are the same, and stay so.
+        public var isReady: Bool
+    }
+
+    let job: String
+    let target: String
+    private let filter: String
+    private let disk: BlockDevice
+    private let socketPath: String
+    private let export: String
+
+    private static let prefix = "understudy-mirror-"
+    private static let targetPrefix = "understudy-target-"
+
+    /// - Parameters:
+    ///   - index: tells this machine's mirrors apart.
+    ///   - socketPath: the NBD server's Unix socket, which QEMU must be able to reach.
+    public init(index: Int, disk: BlockDevice, socketPath: String, export: String) {
+        job = "\(Self.prefix)\(index)"
+        target = "\(Self.targetPrefix)\(index)"
+        filter = "understudy-filter-\(index)"
+        self.disk = disk
+        self.socketPath = socketPath
+        self.export = export
+    }
+
+    /// Starts the mirror.
+    public func attach(_ qmp: QMPClient) throws(HypervisorError) {
+        let server: JSONValue = ["type": "unix", "path": .string(socketPath)]
+        try command(
+            qmp, "blockdev-add",
+            ["driver": "nbd", "node-name": .string(target), "server": server, "export": .string(export), "discard": "unmap"],
+            what: "does not connect to the server for its writes")
+        do throws(HypervisorError) {
+            try command(
+                qmp, "blockdev-mirror",
+                [
+                    "job-id": .string(job), "device": .string(disk.node), "target": .string(target), "filter-node-name": .string(filter),
+                    "sync": "full", "copy-mode": "write-blocking", "on-source-error": "report", "on-target-error": "report",
+                ], what: "cannot be mirrored")
+        } catch {
+            _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(target)])
+            throw error
+        }
+    }
+
+    /// Ends the mirror and takes its node away; nothing happens when there is none.
+    public func detach(_ qmp: QMPClient, timeout: Duration = .seconds(10)) throws(HypervisorError) {
+        let end = ContinuousClock.now + timeout
+        var isCancelled = false
+        while try Self.jobs(qmp)[job] != nil {
+            if !isCancelled {
+                isCancelled = true
+                // A job that ends by itself at this moment is as good.
+                _ = try? qmp.execute("block-job-cancel", arguments: ["device": .string(job), "force": true])
+            }
+            guard ContinuousClock.now < end else {
+                throw HypervisorError(.timeout, "the mirror of \(disk.name) does not end within \(timeout): the guest's disk may hang")
+            }
+            try pause(qmp)
+        }
+        while try Self.nodes(qmp).contains(target) {
+            do throws(QMPError) {
+                try qmp.execute("blockdev-del", arguments: ["node-name": .string(target)])
+            } catch {
+                guard error.code == .commandFailed, ContinuousClock.now < end else { throw HypervisorError(error) }
+                try pause(qmp)
+            }
+        }
+    }
+
+    /// Takes away every mirror that this kind of object has started, whoever did; true when there was one.
+    public static func removeAll(_ qmp: QMPClient) throws(HypervisorError) -> Bool {
+        let names = try jobs(qmp).keys.filter { $0.hasPrefix(prefix) } + nodes(qmp).filter { $0.hasPrefix(targetPrefix) }
+        let indexes = Set(names.compactMap { Int($0.drop { !$0.isNumber }) })
+        let disk = BlockDevice(name: "an earlier protection", file: nil, driver: nil, isReadOnly: false, isRemovable: false)
+        for index in indexes { try DiskMirror(index: index, disk: disk, socketPath: "", export: "").detach(qmp) }
+        return !indexes.isEmpty
+    }
+
+    /// Lets QEMU go on for a moment: a job's end needs its main loop.
+    private func pause(_ qmp: QMPClient) throws(HypervisorError) {
+        try monitor { () throws(QMPError) in _ = try qmp.execute("query-status") }
+    }
+
+    /// The mirrors' states, in their order.
+    public static func states(_ qmp: QMPClient, of mirrors: [DiskMirror]) throws(HypervisorError) -> [State] {
+        let jobs = try jobs(qmp)
+        return try mirrors.map { mirror throws(HypervisorError) in
+            guard let job = jobs[mirror.job] else {
+                throw HypervisorError(.saveFailed, "the mirror of \(mirror.disk.name) ended: its disk or the link failed")
+            }
+            return State(done: job["offset"]?.uint64 ?? 0, total: job["len"]?.uint64 ?? 0, isReady: job["ready"]?.bool ?? false)
+        }
+    }
+
+    /// The reason, when an event says that one of the mirrors does not copy every write any more.
+    public static func failure(in event: QMPEvent) -> String? {
+        guard ["BLOCK_JOB_ERROR", "BLOCK_JOB_COMPLETED", "BLOCK_JOB_CANCELLED"].contains(event.name),
+            let job = event.data["device"]?.string, job.hasPrefix(prefix)
+        else { return nil }
+        let why = event.data["error"]?.string ?? event.data["operation"]?.string.map { "\($0) error" } ?? "it ended"
+        return "QEMU's mirror of disk \(job.dropFirst(prefix.count)) failed: \(why)"
+    }
+
+    private static func jobs(_ qmp: QMPClient) throws(HypervisorError) -> [String: JSONValue] {
+        let answer = try monitor { () throws(QMPError) in try qmp.execute("query-block-jobs") }
+        return Dictionary((answer.array ?? []).compactMap { job in job["device"]?.string.map { ($0, job) } }) { first, _ in first }
+    }
+
+    private static func nodes(_ qmp: QMPClient) throws(HypervisorError) -> Set<String> {
+        let answer = try monitor { () throws(QMPError) in try qmp.execute("query-named-block-nodes", arguments: ["flat": true]) }
+        return Set((answer.array ?? []).compactMap { $0["node-name"]?.string })
+    }
+
+    private func command(_ qmp: QMPClient, _ name: String, _ arguments: JSONValue, what: String) throws(HypervisorError) {
+        do throws(QMPError) {
+            try qmp.execute(name, arguments: arguments)
+        } catch {
+            guard error.code == .commandFailed else { throw HypervisorError(error) }
+            throw HypervisorError(.saveFailed, "the disk \(disk.name) \(what): \(error.message)", cause: error)
+        }
+    }
+}

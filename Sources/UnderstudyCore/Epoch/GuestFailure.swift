@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How the primary's guest failed under a living daemon.
+public enum GuestFailure: Sendable, Equatable {
+    /// QEMU ended without a shutdown of the guest: a crash, SIGKILL.
+    case exited
+    /// The gated save reached no cut point within the detection time.
+    case noCutPoint
+    /// The gated save did not end within the detection time after its pipe was drained.
+    case saveDidNotEnd
+
+    /// True if QEMU still exists and may come back to life.
+    public var mayRevive: Bool { self != .exited }
+}

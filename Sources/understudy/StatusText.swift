@@ -1,0 +1,83 @@
+import Foundation
+import HostAPI
+
+/// The human form of `understudy status`.
+enum StatusText {
+    static func render(_ status: HostStatus) -> String {
+        (body(status) + warnings(status)).joined(separator: "\n\n")
+    }
+
+    /// Certificates that need an operator; nothing about good ones.
+    private static func warnings(_ status: HostStatus) -> [String] {
+        (status.certificates ?? []).filter { $0.state != "valid" }.map { certificate in
+            let end = Date(timeIntervalSince1970: Double(certificate.notAfter)).formatted(Date.ISO8601FormatStyle())
+            let state = certificate.state.replacing("-", with: " ")
+            return "WARNING: \(certificate.role) \(certificate.file): \(state), \(certificate.daysLeft) days left, until \(end)"
+        }
+    }
+
+    private static func body(_ status: HostStatus) -> [String] {
+        guard !status.machines.isEmpty else {
+            return ["host \(status.host): no machines; protect one with `understudy protect NAME --qmp SOCKET --backup HOST`"]
+        }
+        return status.machines.map { machine in lines(machine, host: status.host).joined(separator: "\n") }
+    }
+
+    private static func lines(_ machine: MachineStatus, host: String) -> [String] {
+        var lines = [
+            "\(machine.name): \(machine.state.rawValue.uppercased()) (\(machine.role.rawValue) on \(host)\(machine.peer.map { ", peer \($0)" } ?? ""))",
+            "  \(machine.message)",
+        ]
+        lines.append(
+            "  generation \(machine.generation), committed epoch \(machine.epoch)\(machine.intervalMilliseconds.map { String(format: ", interval %.0f ms", $0) } ?? "")"
+        )
+        if let qemu = machine.qemu {
+            lines.append(
+                "  QEMU \(qemu.version), pid \(qemu.pid)\(qemu.qmp.map { ", QMP \($0)" } ?? "")\(taps(machine.taps))")
+        }
+        if let checkpoints = machine.checkpoints, checkpoints.count > 0 {
+            lines.append(
+                String(
+                    format: "  %d checkpoints: pause %.1f ms (p99 %.1f), epoch %.1f ms (p99 %.1f), commit after %.1f ms, %.0f dirty pages",
+                    Int(checkpoints.count),
+                    checkpoints.pauseMilliseconds.p50, checkpoints.pauseMilliseconds.p99, checkpoints.epochMilliseconds.p50,
+                    checkpoints.epochMilliseconds.p99,
+                    checkpoints.commitMilliseconds.p50, checkpoints.dirtyPages.p50))
+        }
+        if let output = machine.output {
+            lines.append(
+                "  output: \(output.heldFrames) frames held (\(output.heldBytes) bytes), \(output.releasedFrames) released, \(output.droppedFrames) dropped"
+            )
+        }
+        if let cards = machine.output?.cards, cards.count > 1 {
+            lines += cards.map { "    \($0.tap): \($0.heldFrames) held, \($0.releasedFrames) released, \($0.droppedFrames) dropped" }
+        }
+        lines += (machine.disks ?? []).map { disk in
+            "  disk \(disk.name): \(disk.byteCount >> 20) MiB, every write goes to \(disk.copy)\(machine.peer.map { " on \($0)" } ?? "")"
+        }
+        if let disk = machine.disks?.first {
+            lines.append(
+                String(
+                    format: "    %.1f MiB replicated, %.1f MiB waiting for the link", Double(disk.replicatedBytes) / 1_048_576,
+                    Double(disk.backlogBytes) / 1_048_576))
+        }
+        if let progress = machine.synchronisation {
+            lines.append(
+                String(
+                    format: "  %@, round %d: %.0f MiB sent, %.0f MiB to go, %.0f MiB/s", progress.phase, progress.round,
+                    Double(progress.sentBytes) / 1_048_576, Double(progress.remainingBytes) / 1_048_576, progress.bytesPerSecond / 1_048_576
+                ))
+        }
+        if let times = machine.takeover {
+            lines.append(
+                String(
+                    format: "  took over (%@): detected after %.0f ms, decided in %.1f ms, running %.1f ms later", times.reason,
+                    times.detectionMilliseconds, times.decisionMilliseconds, times.activationMilliseconds))
+        }
+        return lines
+    }
+    private static func taps(_ names: [String]) -> String {
+        guard !names.isEmpty else { return "" }
+        return ", \(names.count == 1 ? "tap" : "taps") \(names.joined(separator: ", "))"
+    }
+}

@@ -1,0 +1,111 @@
+import Foundation
+import Testing
+
+@testable import HostDaemon
+
+@Suite struct DaemonConfigurationTests {
+    private let folder = FileManager.default.temporaryDirectory.path + "/understudy-configuration-\(UUID().uuidString)"
+
+    /// A usable configuration with further lines before its tables and at its end.
+    private func load(_ settings: String = "", tls: String = "", tail: String = "") throws -> DaemonConfiguration {
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let path = "\(folder)/understudyd.toml"
+        let text = """
+            name = "a"
+            \(settings)
+            [tls]
+            authority = "\(path)"
+            certificate = "\(path)"
+            key = "\(path)"
+            \(tls)
+            [arbiter]
+            etcd = ["http://10.0.0.3:2379"]
+            [[peers]]
+            name = "b"
+            control = "10.0.0.2:7640"
+            checkpoint = "10.0.0.2:7641"
+            \(tail)
+            """
+        try text.write(toFile: path, atomically: true, encoding: .utf8)
+        return try DaemonConfiguration.load(path: path)
+    }
+
+    private func message(_ body: () throws -> DaemonConfiguration) -> String {
+        do {
+            _ = try body()
+            return "accepted"
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    @Test func `defaults are those of the manual`() throws {
+        let configuration = try load()
+        #expect(configuration.listen == "0.0.0.0:7640")
+        #expect(configuration.checkpointListen == "0.0.0.0:7641")
+        #expect(configuration.socket == "/run/understudy/understudyd.sock")
+        #expect(configuration.stateFolder == "/var/lib/understudy")
+        #expect(configuration.detectionMilliseconds == 150)
+        #expect(configuration.stagingMebibytes == 256)
+        #expect(configuration.outputMebibytes == 64)
+        #expect(configuration.copyThreads == 2)
+    }
+
+    @Test func `a length of time may be written without a point`() throws {
+        #expect(try load("detection-ms = 300").detectionMilliseconds == 300)
+        #expect(try load("detection-ms = 300.5").detectionMilliseconds == 300.5)
+    }
+
+    @Test func `every key of the manual is accepted`() throws {
+        let configuration = try load(
+            """
+            listen = "10.0.0.1:7640"
+            checkpoint-listen = "10.0.0.1:7641"
+            state-folder = "/var/lib/understudy"
+            runtime-folder = "/run/understudy"
+            socket = "/run/understudy/understudyd.sock"
+            detection-ms = 150
+            staging-mib = 256
+            output-mib = 64
+            copy-threads = 2
+            """,
+            tail: """
+                [standby]
+                bridge = "br1"
+                append = ["-name", "standby"]
+                output-files = "runtime-folder"
+                [standby.paths]
+                "/images/a.iso" = "/mirror/a.iso"
+                [standby.taps]
+                "tap0" = "tap9"
+                [standby.bridges]
+                "br0" = "br7"
+                """)
+        #expect(configuration.standby.bridge == "br1")
+        #expect(configuration.standby.paths == ["/images/a.iso": "/mirror/a.iso"])
+        #expect(configuration.standby.taps == ["tap0": "tap9"])
+        #expect(configuration.standby.bridges == ["br0": "br7"])
+    }
+
+    @Test func `a misspelt key is named wherever it stands`() {
+        #expect(message { try load("detection-msec = 3") }.contains("unknown key `detection-msec`"))
+        #expect(message { try load(tls: "autority = \"x\"") }.contains("unknown key `tls.autority`"))
+        #expect(message { try load(tail: "address = \"x\"") }.contains("unknown key `peers.address`"))
+        #expect(message { try load(tail: "[standby]\nbrdge = \"x\"") }.contains("unknown key `standby.brdge`"))
+    }
+
+    @Test func `a missing key and a value of the wrong type are named`() {
+        #expect(message { try load("copy-threads = \"2\"") }.contains("the key `copy-threads` is missing or has a value of the wrong type"))
+        #expect(message { try load("detection-ms = \"2\"") }.contains("the key `detection-ms` is missing or has a value of the wrong type"))
+        #expect(message { try load(tail: "[[peers]]\nname = \"c\"") }.contains("control` is missing"))
+    }
+
+    @Test(arguments: [
+        "detection-ms = nan", "detection-ms = inf", "detection-ms = 1", "staging-mib = 9999999", "copy-threads = 0", "listen = \"x\"",
+    ])
+    func `an impossible value is refused with its key`(_ line: String) {
+        let key = line.prefix { $0 != " " }
+        #expect(message { try load(line) }.contains("`\(key)`"))
+    }
+}

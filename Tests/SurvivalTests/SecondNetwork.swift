@@ -1,0 +1,56 @@
+import Demonstration
+
+/// A second network of a laboratory: on each host a bridge of its own with a tap and a link to a switch at the client, and the guest's second
+/// network card on it.
+struct SecondNetwork {
+    static let tap = "guest1"
+    static let bridge = "br1"
+    static let hostLink = "cli1"
+    static let clientSwitch = "sw1"
+    static let switchPorts = (first: "port3", second: "port4")
+    static let guest = "10.79.0.2"
+    static let client = "10.79.0.1"
+    static let guestMAC = "52:54:00:79:00:02"
+    /// Its devices on a host.
+    static let interfaces: Set<String> = [tap, bridge, hostLink]
+    /// The device group of a host's links to the outside, which all go down when the host dies.
+    private static let group = "77"
+
+    /// QEMU's model of the second card.
+    var model = "e1000"
+    /// The module of the guest's kernel that drives it; nil when it is the first card's.
+    var module: String? = "e1000"
+    var queues = 1
+
+    static let multiqueue = SecondNetwork(model: "virtio-net-pci,mq=on,vectors=6", module: nil, queues: 2)
+
+    func build(in lab: Lab) throws {
+        try lab.client.tool("ip", "link", "add", Self.clientSwitch, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+        try lab.client.tool("ip", "link", "set", Self.clientSwitch, "up")
+        for (host, port) in [(lab.host1, Self.switchPorts.first), (lab.host2, Self.switchPorts.second)] {
+            try host.tool("ip", "link", "add", Self.hostLink, "type", "veth", "peer", "name", port, "netns", lab.client.namespace)
+            try lab.client.tool("ip", "link", "set", port, "master", Self.clientSwitch, "up")
+            let tap = ["ip", "tuntap", "add", "dev", Self.tap, "mode", "tap", "vnet_hdr"] + (queues > 1 ? ["multi_queue"] : [])
+            try host.tool("sh", "-c", tap.joined(separator: " "))
+            try host.tool("ip", "link", "add", Self.bridge, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
+            try host.tool("ip", "link", "set", Self.bridge, "up")
+            try host.tool("ip", "link", "set", Self.hostLink, "group", Self.group)
+            for port in [Self.tap, Self.hostLink] { try host.tool("ip", "link", "set", port, "master", Self.bridge, "up") }
+        }
+        try lab.client.tool("ip", "addr", "add", "\(Self.client)/24", "dev", Self.clientSwitch)
+    }
+
+    func addCard(to launch: inout GuestLaunch) {
+        launch.furtherAddresses = ["\(Self.guest)/24"]
+        if let module { launch.modules.append(module) }
+        launch.furtherArguments += [
+            "-netdev", "tap,id=net1,ifname=\(Self.tap),script=no,downscript=no" + (queues > 1 ? ",queues=\(queues)" : ""),
+            "-device", "\(model),netdev=net1,mac=\(Self.guestMAC),romfile=",
+        ]
+    }
+
+    /// Hears the guest's second card at both switch ports.
+    static func startSniffer(in lab: Lab) throws -> FrameSniffer {
+        try FrameSniffer.start(in: lab.client, interfaces: [switchPorts.first, switchPorts.second], mac: guestMAC)
+    }
+}
