@@ -74,13 +74,18 @@ final class ExactnessProcess {
         (try? String(decoding: Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(file)")), as: UTF8.self)) ?? ""
     }
 
+    /// The end of what QEMU and both guests wrote.
+    private var lastWords: String {
+        ["primary.log", "serial", "standby.serial"].map { "\($0): \(text($0).suffix(600).debugDescription)" }.joined(separator: ", ")
+    }
+
     func wait(for mark: String, in file: String) throws { try wait("\"\(mark)\" in \(file)") { text(file).contains(mark) } }
 
     func wait(_ what: String, seconds: Int = 180, until condition: () -> Bool) throws {
         let end = ContinuousClock.now + .seconds(seconds)
         while !condition() {
             guard ContinuousClock.now < end else {
-                throw SurvivalFailure("waited \(seconds) s in vain for \(what): \(text("primary.log"))")
+                throw SurvivalFailure("waited \(seconds) s in vain for \(what): \(lastWords)")
             }
             usleep(10_000)
         }
