@@ -143,4 +143,18 @@ public final class StandbyTap: @unchecked Sendable {
         var socket = try NetlinkSocket()
         try socket.delete(interface.index, "deleting the tap \(name)")
     }
+
+    /// Deletes those of the taps that a `create` made, whoever called it; anybody else's are left alone.
+    ///
+    /// - Returns: a sentence for the operator about each one that is left and should not be.
+    public static func removeOwn(_ names: [String]) -> [String] {
+        names.compactMap { name in
+            do throws(OutputRelayError) {
+                try remove(name: name)
+                return nil
+            } catch {
+                return error.code == .notATap ? nil : "the tap \(name) could not be removed: \(error)"
+            }
+        }
+    }
 }

@@ -1,10 +1,7 @@
 import Foundation
 import Glibc
 import Hypervisor
-import Links
 import QMP
-import Synchronization
-import UnderstudyCore
 
 @testable import HostDaemon
 
@@ -19,20 +16,13 @@ final class MirroredMachine {
     let format: String
     let qmp: QMPClient
     let replication: DiskReplication
-    let store: DiskStore
+    private let replica: ReplicaBench
     private let process = Process()
-    private let listener: CheckpointListener
-    private let events: Events
     private let node = "d0"
 
-    private final class Events: Sendable {
-        let staged = Mutex<[UInt64: UInt64]>([:])
-        let failures = Mutex<[String]>([])
-    }
-
     init(qemu: String, format: String) throws {
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-mirror-\(UUID().uuidString)").path
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        replica = try ReplicaBench(lengths: [Self.byteCount])
+        folder = replica.folder
         self.format = format
         image = "\(folder)/disk.\(format)"
         try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", format, image, "\(Self.byteCount)"])
@@ -53,53 +43,23 @@ final class MirroredMachine {
         }
         qmp = try QMPClient(socketPath: socket, greetingTimeout: .seconds(60))
         let disks = try MachineDescription.read(from: qmp).writableDisks
-        let events = Events()
-        self.events = events
-        let identity = DiskBench.identity
-        store = try DiskStore(
-            images: [try RawImage(path: "\(folder)/copy.raw", byteCount: Self.byteCount)], memoryBytes: 64 << 20, fileBytes: 1 << 30,
-            folder: folder
-        ) { event in
-            switch event {
-            case .staged(let identity, let entry, _): events.staged.withLock { $0[identity.epoch] = entry }
-            case .failed(let reason): events.failures.withLock { $0.append(reason) }
-            case .ended: break
-            }
-        }
         var limits = DiskLimits()
         limits.stallMilliseconds = 60_000
         replication = try DiskReplication(
-            disks: disks, socketPath: "\(folder)/nbd", owner: (getuid(), getgid()), workingDirectory: "/", limits: limits
-        ) { reason in events.failures.withLock { $0.append(reason) } }
-        let (session, key) = (try CheckpointSessionID.random(), try CheckpointSessionKey.random())
-        let store = store
-        listener = try CheckpointListener(
-            host: "127.0.0.1", port: 0,
-            handlers: .init(key: { $0 == session ? key : nil }, accepted: { stream, _ in try! store.receive(stream, base: identity) }))
-        let stream = try SealedStream.connect(
-            host: "127.0.0.1", port: listener.port, session: session, key: key, deadline: .now + .seconds(30))
-        try stream.send(.hello(WireMessage.Hello(role: .primary, base: identity)), deadline: .now + .seconds(30))
-        try replication.send(over: stream)
+            disks: disks, socketPath: "\(folder)/nbd", owner: (getuid(), getgid()), workingDirectory: "/", limits: limits,
+            broken: replica.failed)
+        try replication.send(over: replica.stream)
     }
 
     deinit {
         _ = replication.stop(nil)
-        listener.stop()
-        try? store.finish()
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
-        try? FileManager.default.removeItem(atPath: folder)
     }
 
-    var failures: [String] { events.failures.withLock { $0 } }
+    var failures: [String] { replica.failures }
 
-    func wait(_ what: String, until condition: () throws -> Bool) throws {
-        let end = MonotonicClock.now + 120_000_000_000
-        while try !condition() {
-            guard MonotonicClock.now < end else { throw HostDaemonError(.system, "waited in vain for \(what); \(failures)") }
-            usleep(1000)
-        }
-    }
+    func wait(_ what: String, until condition: () throws -> Bool) throws { try replica.wait(what, until: condition) }
 
     /// One request in the guest's place, in qemu-io's words.
     func io(_ command: String) throws {
@@ -115,12 +75,10 @@ final class MirroredMachine {
 
     /// The requests of an epoch have been drained: cuts it, lets the backup have it all, and commits it.
     func commit(_ epoch: UInt64) throws {
-        let identity = { EpochIdentity(generation: 1, sessionNonce: 2, epoch: $0) }
-        replication.close(epoch, identity: identity)
-        replication.mark(identity(epoch))
-        try wait("epoch \(epoch)") { events.staged.withLock { $0[epoch] != nil } }
-        store.commit(through: events.staged.withLock { $0[epoch]! })
-        try wait("an empty stage") { store.backlog == 0 }
+        replication.close(base: ReplicaBench.identity(0))
+        replication.mark(ReplicaBench.identity(epoch))
+        replica.store.commit(through: try replica.staged(epoch))
+        try wait("an empty stage") { replica.store.backlog == 0 }
     }
 
     /// What a guest would read of the disk.
@@ -132,7 +90,7 @@ final class MirroredMachine {
         return Array(try Data(contentsOf: URL(fileURLWithPath: raw)))
     }
 
-    func copy() throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/copy.raw"))) }
+    func copy() -> [UInt8] { replica.image(0) }
 
     private static func run(_ words: [String]) throws {
         let tool = Process()

@@ -16,22 +16,9 @@ struct DiskFaultTests {
     ]
 
     @Test func `the primary may die at every point of an epoch`() throws {
-        var points = Self.primaryPoints[...]
-        let lab = try DiskLab(faults: ["host1": points.removeFirst(), "host2": points.removeFirst()])
-        let pair = lab.pair
-        for point in Self.primaryPoints {
-            try pair.startClients()
-            pair.beginProtecting()
-            try pair.awaitFault(on: pair.host(pair.active))
-            let died = MonotonicTime.now()
-            try pair.kill(pair.active)
-            try pair.awaitTakeover()
-            try pair.awaitReplies(after: died)
-            try lab.expectKnownBlocks(point)
-            let verdict = try pair.verdict()
-            #expect(verdict.passed, "\(point): \(verdict.json)\n\(pair.logs)")
-            try pair.revive(pair.active.other, fault: points.popFirst())
-        }
+        let points = Self.primaryPoints
+        let lab = try DiskLab(faults: ["host1": points[0], "host2": points[1]])
+        try FaultSeries(pair: lab.pair, check: lab.expectKnownBlocks).killPrimaries(at: points)
     }
 
     static let backupPoints = ["writesStaged:9", "epochStaged:8", "epochAcknowledged:7", "epochApplied:6"]
@@ -39,31 +26,8 @@ struct DiskFaultTests {
 
     /// The backup stands still, the primary's host dies meanwhile: awake again, the backup takes over.
     @Test func `the backup may stand still at every point of an epoch`() throws {
-        var points = (Self.backupPoints + Self.takeoverPoints)[...]
-        let lab = try DiskLab(faults: ["host2": points.removeFirst()], settings: "detection-ms = 1500")
-        let pair = lab.pair
-        for point in Self.backupPoints + Self.takeoverPoints {
-            let standing = pair.daemon(pair.active.other)
-            try pair.startClients()
-            pair.beginProtecting()
-            if Self.takeoverPoints.contains(point) {
-                try pair.awaitState(.protected, on: pair.daemon(pair.active), seconds: 60)
-                try pair.awaitEpochs(3)
-                try pair.kill(pair.active)
-                try pair.awaitFault(on: pair.host(pair.active.other))
-            } else {
-                try pair.awaitFault(on: pair.host(pair.active.other))
-                try pair.kill(pair.active)
-            }
-            let woken = MonotonicTime.now()
-            standing.process.signal(SIGCONT)
-            try pair.awaitTakeover()
-            try pair.awaitReplies(after: woken)
-            try lab.expectKnownBlocks(point)
-            let verdict = try pair.verdict()
-            #expect(verdict.passed, "\(point): \(verdict.json)\n\(pair.logs)")
-            try pair.revive(pair.active.other, fault: points.popFirst())
-        }
+        let lab = try DiskLab(faults: ["host2": Self.backupPoints[0]], settings: "detection-ms = 1500")
+        try FaultSeries(pair: lab.pair, check: lab.expectKnownBlocks).wakeBackups(at: Self.backupPoints, inTakeover: Self.takeoverPoints)
     }
 
     /// How many hosts die at random moments; UNDERSTUDY_DISK_KILLS makes it a campaign.

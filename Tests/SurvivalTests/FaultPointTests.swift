@@ -15,20 +15,9 @@ struct FaultPointTests {
 
     /// The primary dies inside a checkpoint: the backup goes on from the epoch before or, once it is whole there, from this one.
     @Test func aHostMayDieAtEveryPointOfACheckpoint() throws {
-        var points = Self.checkpointPoints[...]
-        let pair = try ProtectedLab(faults: ["host1": points.removeFirst(), "host2": points.removeFirst()])
-        for point in Self.checkpointPoints {
-            try pair.startClients()
-            pair.beginProtecting()
-            try pair.awaitFault(on: pair.host(pair.active))
-            let died = MonotonicTime.now()
-            try pair.kill(pair.active)
-            try pair.awaitTakeover()
-            try pair.awaitReplies(after: died)
-            let verdict = try pair.verdict()
-            #expect(verdict.passed, "\(point): \(verdict.json)\n\(pair.logs)")
-            try pair.revive(pair.active.other, fault: points.popFirst())
-        }
+        let points = Self.checkpointPoints
+        let pair = try ProtectedLab(faults: ["host1": points[0], "host2": points[1]])
+        try FaultSeries(pair: pair).killPrimaries(at: points)
     }
 
     static let earlyPoints = [
@@ -80,30 +69,8 @@ struct FaultPointTests {
 
     /// The backup stands still at an epoch, the primary's host dies meanwhile: awake again, the backup takes over.
     @Test func aBackupThatStoodStillTakesOverWhenItWakes() throws {
-        var points = (Self.backupPoints + Self.takeoverPoints)[...]
-        let pair = try ProtectedLab(faults: ["host2": points.removeFirst()], settings: Self.veryPatient)
-        for point in Self.backupPoints + Self.takeoverPoints {
-            let standing = pair.daemon(pair.active.other)
-            try pair.startClients()
-            pair.beginProtecting()
-            if Self.takeoverPoints.contains(point) {
-                try pair.awaitState(.protected, on: pair.daemon(pair.active), seconds: 60)
-                try pair.awaitEpochs(3)
-                try pair.kill(pair.active)
-                try pair.awaitFault(on: pair.host(pair.active.other))
-            } else {
-                try pair.awaitFault(on: pair.host(pair.active.other))
-                try pair.kill(pair.active)
-            }
-            usleep(100_000)
-            let woken = MonotonicTime.now()
-            standing.process.signal(SIGCONT)
-            try pair.awaitTakeover()
-            try pair.awaitReplies(after: woken)
-            let verdict = try pair.verdict()
-            #expect(verdict.passed, "\(point): \(verdict.json)\n\(pair.logs)")
-            try pair.revive(pair.active.other, fault: points.popFirst())
-        }
+        let pair = try ProtectedLab(faults: ["host2": Self.backupPoints[0]], settings: Self.veryPatient)
+        try FaultSeries(pair: pair).wakeBackups(at: Self.backupPoints, inTakeover: Self.takeoverPoints)
     }
 
     /// The primary is dead and the backup's daemon dies in its takeover: the guest runs once or not at all, whatever comes back.

@@ -1,5 +1,3 @@
-internal import Foundation
-internal import Glibc
 internal import HostAPI
 internal import Hypervisor
 internal import Links
@@ -42,38 +40,16 @@ extension BackupSession {
             _ = try RawImage(path: StandbyCommandLine.rehearsalImage(ofDisk: index, in: folder), byteCount: wish.disk.byteCount)
         }
         let limits = context.configuration.disks
-        do {
-            try FileManager.default.createDirectory(
-                atPath: limits.folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw HostDaemonError(.system, "the folder \(limits.folder) cannot be made: \(error.localizedDescription)", cause: error)
-        }
+        try PrivateFolder.make(limits.folder)
         disks = try DiskStore(
             images: images, memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder
         ) { [mailbox] event in mailbox.post(.disks(event)) }
     }
 
-    func expectDiskStream() throws(HostDaemonError) {
-        guard disks != nil else { return }
-        guard let session = preparation.diskSession.flatMap({ CheckpointSessionID(hexadecimal: $0) }),
-            let key = preparation.diskSessionKey.flatMap({ CheckpointSessionKey(hexadecimal: $0) })
-        else { throw HostDaemonError(.peer, "the primary named no usable session for its disks") }
-        listeners.expect(session, key: key) { [mailbox] stream, hello in mailbox.post(.diskStream(stream, hello)) }
-    }
-
     /// Answers the primary's hello on the disk stream and begins to receive.
     func receiveDisks(_ stream: SealedStream, _ hello: WireMessage.Hello) throws(HostDaemonError) {
-        guard hello.protocolVersion == WireFormat.protocolVersion, let disks else {
-            stream.shutdown()
-            throw HostDaemonError(.peer, "the primary's disk stream speaks version \(hello.protocolVersion)")
-        }
-        do throws(LinkError) {
-            try stream.send(.hello(WireMessage.Hello(role: .backup, base: hello.base)), deadline: .now + .seconds(2))
-        } catch {
-            throw HostDaemonError(.peer, "the disk stream failed at once: \(error.message)", cause: error)
-        }
-        try disks.receive(
-            stream, base: EpochIdentity(generation: preparation.record.generation, sessionNonce: preparation.sessionNonce, epoch: 0))
+        try answer(hello, on: stream, what: "disk", isExpected: disks != nil)
+        try disks?.receive(stream, base: base)
     }
 
     func handle(_ event: DiskStore.Event) {

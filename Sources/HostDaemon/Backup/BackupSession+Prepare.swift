@@ -31,7 +31,7 @@ extension BackupSession {
         }
         try SharedArbiter.prove(context.arbiter, peer: preparation.primary, announced: preparation.arbiterNonce)
         try SharedArbiter.holds(preparation.record, key: HostContext.key(of: name), context.arbiter, peer: preparation.primary)
-        try prepareFolder()
+        try PrivateFolder.make(folder, anew: true)
         var overrides = StandbyOverrides(
             paths: context.configuration.standby.paths, taps: context.configuration.standby.taps,
             append: context.configuration.standby.append)
@@ -54,7 +54,7 @@ extension BackupSession {
         rehearsal = try launch(rehearsalLine, "rehearsal")
         try leaveNote()
         context.faults.pass(.standbyLaunched)
-        try expectStream()
+        try expectStreams()
         _ = core.handle(.standbyPrepared, now: MonotonicClock.now)
         publish(.starting, "a standby waits for the guest's memory") { [preparation, standby] in
             $0.qemu = standby.map { QEMUStatus(pid: $0.pid, version: preparation.machine.version.description, qmp: nil) }
@@ -117,16 +117,6 @@ extension BackupSession {
         channel.tell(.heartbeat(Heartbeat(progressAge: age, condition: condition.word, committed: condition.committed)))
     }
 
-    private func prepareFolder() throws(HostDaemonError) {
-        do {
-            if FileManager.default.fileExists(atPath: folder) { try FileManager.default.removeItem(atPath: folder) }
-            try FileManager.default.createDirectory(
-                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw HostDaemonError(.system, "the folder \(folder) cannot be made: \(error.localizedDescription)", cause: error)
-        }
-    }
-
     func removeFolder() {
         do { try FileManager.default.removeItem(atPath: folder) } catch {
             report("folder-left", "the standby's folder \(folder) could not be removed: \(error.localizedDescription)", level: .warning)
@@ -155,12 +145,39 @@ extension BackupSession {
         }
     }
 
-    private func expectStream() throws(HostDaemonError) {
-        guard let session = CheckpointSessionID(hexadecimal: preparation.session),
-            let key = CheckpointSessionKey(hexadecimal: preparation.sessionKey)
-        else { throw HostDaemonError(.peer, "the primary named no usable checkpoint session") }
-        listeners.expect(session, key: key) { [mailbox] stream, hello in mailbox.post(.stream(stream, hello)) }
-        try expectDiskStream()
+    private func expectStreams() throws(HostDaemonError) {
+        try expect(preparation.session, preparation.sessionKey, what: "checkpoint") { .stream($0, $1) }
+        guard disks != nil else { return }
+        try expect(preparation.diskSession, preparation.diskSessionKey, what: "disk") { .diskStream($0, $1) }
+    }
+
+    private func expect(
+        _ session: String?, _ key: String?, what: String, message: @escaping @Sendable (SealedStream, WireMessage.Hello) -> Message
+    ) throws(HostDaemonError) {
+        guard let session = session.flatMap({ CheckpointSessionID(hexadecimal: $0) }),
+            let key = key.flatMap({ CheckpointSessionKey(hexadecimal: $0) })
+        else { throw HostDaemonError(.peer, "the primary named no usable \(what) session") }
+        listeners.expect(session, key: key) { [mailbox] stream, hello in mailbox.post(message(stream, hello)) }
+    }
+
+    /// Answers the primary's hello on a stream that it has just opened.
+    ///
+    /// - Parameter isExpected: whether what the stream is for has been prepared.
+    func answer(_ hello: WireMessage.Hello, on stream: SealedStream, what: String, isExpected: Bool) throws(HostDaemonError) {
+        guard hello.protocolVersion == WireFormat.protocolVersion, isExpected else {
+            stream.shutdown()
+            throw HostDaemonError(.peer, "the primary's \(what) stream speaks version \(hello.protocolVersion)")
+        }
+        do throws(LinkError) {
+            try stream.send(.hello(WireMessage.Hello(role: .backup, base: hello.base)), deadline: .now + .seconds(2))
+        } catch {
+            throw HostDaemonError(.peer, "the \(what) stream failed at once: \(error.message)", cause: error)
+        }
+    }
+
+    /// What every epoch of this session has in common.
+    var base: EpochIdentity {
+        EpochIdentity(generation: preparation.record.generation, sessionNonce: preparation.sessionNonce, epoch: 0)
     }
 
     /// Room for an epoch that fills the primary's staging: its pages, their entries, and the largest device state.
@@ -168,20 +185,12 @@ extension BackupSession {
 
     /// Answers the primary's hello and starts to receive.
     func receive(_ stream: SealedStream, _ hello: WireMessage.Hello) throws(HostDaemonError) {
-        guard hello.protocolVersion == WireFormat.protocolVersion, let standby, let rehearsal else {
-            stream.shutdown()
-            throw HostDaemonError(.peer, "the primary's checkpoint stream speaks version \(hello.protocolVersion)")
-        }
-        do throws(LinkError) {
-            try stream.send(.hello(WireMessage.Hello(role: .backup, base: hello.base)), deadline: .now + .seconds(2))
-        } catch {
-            throw HostDaemonError(.peer, "the checkpoint stream failed at once: \(error.message)", cause: error)
-        }
+        try answer(hello, on: stream, what: "checkpoint", isExpected: standby != nil && rehearsal != nil)
+        guard let standby, let rehearsal else { return }
         self.stream = stream
         let state = EpochReceiver.State(
             arena: try StagingArena(byteCount: Self.arenaBytes(staging: context.configuration.stagingMebibytes)),
             blockLengths: preparation.machine.ramBlocks.map(\.usedLength), standby: standby, rehearsal: rehearsal)
-        let base = EpochIdentity(generation: preparation.record.generation, sessionNonce: preparation.sessionNonce, epoch: 0)
         receiver = try EpochReceiver(stream: stream, state: state, base: base) { [mailbox] event in mailbox.post(.received(event)) }
         publish(.synchronising, "the guest's memory arrives from \(preparation.primary)")
     }

@@ -47,19 +47,19 @@ extension BackupSession {
             happen(.primaryChannelClosed)
         case .arbiter(let number, .reading(let reading)): happen(.arbiterRead(number: number, reading))
         case .arbiter(let number, .answer(let answer)): happen(.arbiterAnswered(number: number, answer))
-        case .stream(let stream, let hello):
-            do throws(HostDaemonError) { try receive(stream, hello) } catch {
-                report("stream-failed", error.description, level: .error)
-                send(.rehearsalFailed(message: error.description))
-            }
+        case .stream(let stream, let hello): begin { () throws(HostDaemonError) in try receive(stream, hello) }
         case .received(let event): handle(event)
-        case .diskStream(let stream, let hello):
-            do throws(HostDaemonError) { try receiveDisks(stream, hello) } catch {
-                report("stream-failed", error.description, level: .error)
-                send(.rehearsalFailed(message: error.description))
-            }
+        case .diskStream(let stream, let hello): begin { () throws(HostDaemonError) in try receiveDisks(stream, hello) }
         case .disks(let event): handle(event)
         case .inputLost(let frames, let reason): tellOfLostInput(frames, reason)
+        }
+    }
+
+    /// A stream that cannot be taken ends the preparation.
+    private func begin(_ receive: () throws(HostDaemonError) -> Void) {
+        do throws(HostDaemonError) { try receive() } catch {
+            report("stream-failed", error.description, level: .error)
+            send(.rehearsalFailed(message: error.description))
         }
     }
 

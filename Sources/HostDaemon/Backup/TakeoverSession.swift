@@ -1,6 +1,7 @@
 internal import Arbiter
 internal import Glibc
 internal import HostAPI
+internal import Hypervisor
 internal import LinuxShim
 internal import Logging
 internal import OutputRelay
@@ -134,9 +135,7 @@ final class TakeoverSession: MachineSession, Sendable {
             for tap in note.taps { try StandbyTap.open(name: tap) }
             let monitor = try QMPClient(socketPath: note.qmp)
             defer { monitor.close() }
-            try monitor.execute("cont", timeout: .seconds(30))
-            let times: JSONValue = ["initial": 50, "max": 550, "rounds": 5, "step": 100]
-            try monitor.execute("announce-self", arguments: times)
+            try StandbyProcess.resume(monitor)
         } catch {
             tell("run-failed", "the guest does not run: \(error)", level: .error)
         }
@@ -162,11 +161,7 @@ final class TakeoverSession: MachineSession, Sendable {
     private func end(_ kind: String, _ message: String, _ level: EventLevel) -> Bool {
         signal(SIGKILL)
         guard !note.processIsAlive else { return false }
-        for tap in note.taps {
-            do throws(OutputRelayError) { try StandbyTap.remove(name: tap) } catch {
-                if error.code != .notATap { tell("tap-left", "the tap \(tap) could not be removed: \(error)", level: .warning) }
-            }
-        }
+        for sentence in StandbyTap.removeOwn(note.taps) { tell("tap-left", sentence, level: .warning) }
         TakeoverNote.remove(from: folder)
         report(kind, message, level: level)
         shared.withLock { shared in

@@ -29,21 +29,11 @@ struct DiskCopy {
         }
     }
 
-    /// A daemon that fills a copy locks this byte of it, before those that QEMU locks.
-    static let lockedByte: off_t = 99
-
-    /// QEMU locks an image that it uses, by open file description locks on bytes from 100 on (`block/file-posix.c`).
     private var isLocked: Bool {
         let descriptor = open(path, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
-        var lock = flock()
-        lock.l_type = Int16(F_WRLCK)
-        lock.l_whence = Int16(SEEK_SET)
-        lock.l_start = Self.lockedByte
-        lock.l_len = 201
-        let getLock: CInt = 36  // F_OFD_GETLK, which lies behind _GNU_SOURCE
-        return fcntl(descriptor, getLock, &lock) == 0 && lock.l_type != Int16(F_UNLCK)
+        return ImageLock.isTaken(descriptor)
     }
 
     func sign(machine: String) throws(HostDaemonError) {

@@ -19,8 +19,6 @@ final class DiskReplication {
     private var boundary: UInt64 = 0
     /// Epochs count from here on; before, everything is the copy of the disks' contents.
     private var isStaged = false
-    /// Why a mirror ended; nil while all of them copy every write.
-    private(set) var mirrorFailure: String?
 
     /// - Parameters:
     ///   - owner: the user and group of QEMU, which must reach the server's socket.
@@ -74,11 +72,13 @@ final class DiskReplication {
     }
 
     /// Runs while the guest stands still and its requests have been drained: what was written until now belongs to the epoch.
-    func close(_ epoch: UInt64, identity: (UInt64) -> EpochIdentity) {
+    ///
+    /// - Parameter base: stands for the disks' contents before the first epoch.
+    func close(base: EpochIdentity) {
         boundary = queue.close()
         guard !isStaged else { return }
         isStaged = true
-        queue.mark(identity(0), through: boundary)
+        queue.mark(base, through: boundary)
     }
 
     /// The epoch's checkpoint is good, and no mirror has failed before its cut.
@@ -86,13 +86,11 @@ final class DiskReplication {
 
     /// Takes note of QEMU's word about the mirrors. QEMU tells of a failed one before anything that comes after it.
     func note(_ event: QMPEvent) {
-        guard mirrorFailure == nil, let failure = DiskMirror.failure(in: event) else { return }
-        mirrorFailure = failure
-        queue.fail(failure)
+        if let failure = DiskMirror.failure(in: event) { queue.fail(failure) }
     }
 
     /// Whether every write of the guest until the last cut is on its way to the backup.
-    var failure: String? { mirrorFailure ?? queue.failure }
+    var failure: String? { queue.failure }
 
     /// Takes the mirrors away; the guest's disks are as they were. Safe to call more than once.
     func stop(_ qmp: QMPClient?) -> HypervisorError? {

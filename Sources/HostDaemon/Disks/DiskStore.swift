@@ -19,7 +19,7 @@ final class DiskStore: Sendable {
         case ended(String)
     }
 
-    let images: [RawImage]
+    private let images: [RawImage]
     private let stage: WriteStage
     private let lengths: [UInt64]
     private let progress = ConditionLock()
@@ -113,15 +113,14 @@ final class DiskStore: Sendable {
             // Looked at before the stage is: what was committed before the end was asked for is then seen there.
             let (isOver, isDropping) = progress.withLock { (state.isFinishing, state.isDropping) }
             if isDropping { return }
-            let next = try stage.next()
-            if case .message(let message) = next, try write(message) {
+            if let message = try stage.next(), try write(message) {
                 dirty += UInt64(message.count)
                 stage.consumed(message)
                 progress.withLock { state.appliedBytes += UInt64(message.count) }
                 if dirty < Self.flushBytes { continue }
             } else {
                 if isOver { break }
-                if dirty == 0 { waitForMore(after: next) }
+                if dirty == 0 { waitForMore() }
             }
             if dirty > 0 {
                 for image in images { try image.flush() }
@@ -134,7 +133,7 @@ final class DiskStore: Sendable {
     /// So much may be in the page cache only.
     private static let flushBytes: UInt64 = 64 << 20
 
-    private func waitForMore(after next: WriteStage.Next) {
+    private func waitForMore() {
         progress.withLock {
             guard !state.isFinishing else { return }
             // Whatever arrived since the look is announced within the lock; the limit covers what came in between.

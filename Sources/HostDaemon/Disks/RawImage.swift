@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Glibc
 internal import LinuxShim
 internal import UnderstudyCore
@@ -19,23 +18,10 @@ final class RawImage: @unchecked Sendable {
     init(path: String, byteCount: UInt64) throws(HostDaemonError) {
         self.path = path
         self.byteCount = byteCount
-        let folder = (path as NSString).deletingLastPathComponent
-        do {
-            try FileManager.default.createDirectory(
-                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw HostDaemonError(
-                .system, "the folder \(folder) for the disk's copy cannot be made: \(error.localizedDescription)", cause: error)
-        }
+        try PrivateFolder.make(above: path)
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Self.failure("opened", path) }
-        var lock = flock()
-        lock.l_type = Int16(F_WRLCK)
-        lock.l_whence = Int16(SEEK_SET)
-        lock.l_start = DiskCopy.lockedByte
-        lock.l_len = 1
-        let setLock: CInt = 37  // F_OFD_SETLK, which lies behind _GNU_SOURCE
-        guard fcntl(descriptor, setLock, &lock) == 0 else {
+        guard ImageLock.take(descriptor) else {
             close(descriptor)
             throw HostDaemonError(.refused, "\(path) is the copy of another disk already: name another place by `--disk`")
         }

@@ -22,7 +22,7 @@ struct WriteArena: ~Copyable {
 
     init(byteCount: Int) throws(HostDaemonError) { memory = try StagingArena(byteCount: byteCount) }
 
-    /// Bytes between the oldest region in use and the newest.
+    /// Whether nothing is given out.
     var isEmpty: Bool { first == regions.count }
     var byteCount: Int { memory.bytes.count }
 

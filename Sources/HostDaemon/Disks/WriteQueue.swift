@@ -14,6 +14,8 @@ final class WriteQueue: @unchecked Sendable {
     private var reason: String?
     private var isStopped = false
     private var bytesTaken: UInt64 = 0
+    /// How many writes wait for room.
+    private var waiting = 0
     /// Until when QEMU may wait for writes while it stops the guest; nil while the guest runs.
     private var stopsUntil: UInt64?
     private let patience: UInt64
@@ -39,11 +41,10 @@ final class WriteQueue: @unchecked Sendable {
         var bytes: UInt64
         /// Bytes that were handed to the sender since the beginning.
         var sentBytes: UInt64
-        var coalescedWrites: UInt64
     }
 
     var backlog: Backlog {
-        lock.withLock { Backlog(bytes: log.waitingBytes, sentBytes: bytesTaken, coalescedWrites: log.coalesced) }
+        lock.withLock { Backlog(bytes: log.waitingBytes, sentBytes: bytesTaken) }
     }
 
     /// Why the queue takes nothing more in; nil while it works.
@@ -51,20 +52,27 @@ final class WriteQueue: @unchecked Sendable {
 
     /// Room for the data of a write that is about to be received.
     func reserve(_ length: Int) -> (number: Int, bytes: UnsafeMutableRawBufferPointer)? {
-        let end = MonotonicClock.now + patience
+        let begun = MonotonicClock.now
+        let end = begun + patience
         var stalled = false
         let place: (number: Int, bytes: UnsafeMutableRawBufferPointer)? = lock.withLock {
             while reason == nil {
                 let hasRoom = stopsUntil != nil || arena.isEmpty || arena.usedBytes + length <= arena.byteCount / 2
                 if hasRoom, let place = arena.reserve(length) { return place }
                 let limit = min(end, stopsUntil ?? .max)
-                stalled = !lock.wait(until: limit) && MonotonicClock.now >= min(end, stopsUntil ?? .max)
+                waiting += 1
+                let wasWoken = lock.wait(until: limit)
+                waiting -= 1
+                stalled = !wasWoken && MonotonicClock.now >= min(end, stopsUntil ?? .max)
                 if stalled { break }
             }
             guard length <= scratch.bytes.count else { return nil }
             return (Self.scratchNumber, UnsafeMutableRawBufferPointer(rebasing: scratch.bytes[..<length]))
         }
-        if stalled { fail("the link or the backup takes the guest's writes too slowly: one waited \(patience / 1_000_000) ms for room") }
+        if stalled {
+            let waited = (MonotonicClock.now - begun) / 1_000_000
+            fail("the link or the backup takes the guest's writes too slowly: one waited \(waited) ms for room")
+        }
         return place
     }
 
@@ -90,7 +98,7 @@ final class WriteQueue: @unchecked Sendable {
     func beginStop(within nanoseconds: UInt64) {
         lock.withLock {
             stopsUntil = MonotonicClock.now + nanoseconds
-            lock.announce()
+            roomCame()
         }
     }
 
@@ -145,9 +153,12 @@ final class WriteQueue: @unchecked Sendable {
         guard number != Self.scratchNumber else { return }
         lock.withLock {
             arena.release(number)
-            lock.announce()
+            roomCame()
         }
     }
+
+    /// Wakes those who wait for room, and nobody else.
+    private func roomCame() { if waiting > 0 { lock.announce() } }
 
     /// Takes nothing more in.
     func fail(_ why: String) {

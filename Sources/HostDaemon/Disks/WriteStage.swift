@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Glibc
 internal import UnderstudyCore
 
@@ -108,28 +107,19 @@ final class WriteStage: @unchecked Sendable {
         inMemory -= 1
     }
 
-    /// What the consumer finds next.
-    enum Next {
-        /// A whole message; valid until `consumed`.
-        case message(UnsafeRawBufferPointer)
-        /// Nothing more is there now.
-        case empty
-        case ended
-    }
-
-    /// The oldest message, from which the consumer may go on by `consumed`.
-    func next() throws(HostDaemonError) -> Next {
+    /// The oldest message, whole and valid until the consumer goes on by `consumed`; nil when none is there now.
+    func next() throws(HostDaemonError) -> UnsafeRawBufferPointer? {
         try lock.withLock { () throws(HostDaemonError) in
             while let first = chunks.first {
                 if position < first.length {
                     let bytes = try load(first)
                     let header = UnsafeRawBufferPointer(rebasing: bytes[position..<first.length])
-                    return .message(UnsafeRawBufferPointer(rebasing: header[..<Self.length(ofMessageIn: header)]))
+                    return UnsafeRawBufferPointer(rebasing: header[..<Self.length(ofMessageIn: header)])
                 }
                 guard chunks.count > 1 else { break }
                 drop(first)
             }
-            return isEnded ? .ended : .empty
+            return nil
         }
     }
 

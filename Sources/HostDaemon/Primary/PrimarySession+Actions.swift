@@ -163,11 +163,8 @@ extension PrimarySession {
 
     /// A guest that this host took over once had taps of ours, which stay when its QEMU ends.
     private func removeStandbyTaps() {
-        for tap in leftoverTaps.isEmpty ? machine?.taps ?? [] : leftoverTaps {
-            do throws(OutputRelayError) { try StandbyTap.remove(name: tap) } catch {
-                // Anybody else's tap is left alone.
-                if error.code != .notATap { report("tap-left", "the tap \(tap) could not be removed: \(error)", level: .warning) }
-            }
+        for sentence in StandbyTap.removeOwn(leftoverTaps.isEmpty ? machine?.taps ?? [] : leftoverTaps) {
+            report("tap-left", sentence, level: .warning)
         }
     }
 

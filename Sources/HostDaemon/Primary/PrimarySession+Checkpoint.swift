@@ -27,7 +27,6 @@ extension PrimarySession {
             pacer.cut(now: cut.stoppedAt)
             pacer.ended(now: now)
             guard try hasItsMemory(epoch, output) else { return }
-            try readMonitor()
             guard try hasItsDisks(epoch, output) else { return }
             record(cut, epoch: epoch)
             try happen(.epochCut(epoch))
@@ -133,7 +132,7 @@ extension PrimarySession {
                 context.faults.pass(.gateClosed)
             }
             try output.seal(epoch: epoch)
-            disks?.close(epoch, identity: identity)
+            disks?.close(base: identity(0))
         } catch {
             throw HostDaemonError(.network, "the guest's output cannot be sealed: \(error)", cause: error)
         }

@@ -83,12 +83,12 @@ extension PrimarySession {
     }
 
     /// Whether every write of the guest until the last cut went into the mirrors. QEMU tells of a failed mirror before it confirms the save
-    /// that comes after, so after `readMonitor` this is known. The epoch then goes nowhere.
+    /// that comes after, so by now this is known. An epoch without its disks goes nowhere.
     func hasItsDisks(_ epoch: UInt64, _ output: GuestOutput) throws(HostDaemonError) -> Bool {
+        guard disks != nil else { return true }
+        try readMonitor()
         guard let failure = disks?.failure else { return true }
-        report(
-            "disks-lost", "the guest's disks are not replicated any more, so protection is given up and the guest runs on: \(failure)",
-            level: .error)
+        tellDisksLost(failure)
         unseal(epoch, output)
         try happen(.checkpointAbandoned(epoch))
         try happen(.backupLost(.refusedEpoch(reason: failure)))
@@ -103,10 +103,14 @@ extension PrimarySession {
         case .rehearsed, .protected, .switchingOver: break
         default: return
         }
+        tellDisksLost(reason)
+        try happen(.backupLost(.refusedEpoch(reason: reason)))
+    }
+
+    private func tellDisksLost(_ reason: String) {
         report(
             "disks-lost", "the guest's disks are not replicated any more, so protection is given up and the guest runs on: \(reason)",
             level: .error)
-        try happen(.backupLost(.refusedEpoch(reason: reason)))
     }
 
     /// Takes the mirrors off the guest's disks.

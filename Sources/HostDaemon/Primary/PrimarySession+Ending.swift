@@ -45,16 +45,13 @@ extension PrimarySession {
     private func decide() {
         var event: PrimaryEvent? = .backupLost(.channelClosed)
         while !hasEnded && !isRetired {
-            do throws(HostDaemonError) {
+            attempt { () throws(HostDaemonError) in
                 if let first = event {
                     event = nil
                     try happen(first)
                 }
                 if core.state == .solo, gateIsClosed { try openGate() }
                 try protect()
-            } catch {
-                report("failed", error.description, level: .error)
-                usleep(100_000)
             }
         }
     }
@@ -93,11 +90,7 @@ extension PrimarySession {
     func lookAfter(_ machine: TakenOverMachine) throws(HostDaemonError) {
         isEstablishing = false
         processDescriptor = machine.process.map { $0.pidfd >= 0 ? dup($0.pidfd) : -1 } ?? understudy_pidfd_open(machine.pid)
-        do throws(QMPError) {
-            qmp = try QMPClient(socketPath: qmpPath)
-        } catch {
-            report("monitor-failed", "QEMU's monitor does not answer: \(error.message)", level: .error)
-        }
+        connectAgain()
         arbiter = try ArbiterWorker(client: context.arbiter, key: HostContext.key(of: name)) { [mailbox] number, reply in
             mailbox.post(.arbiter(number, reply))
         }

@@ -48,14 +48,15 @@ extension PrimarySession {
         return true
     }
 
-    private func attempt(_ body: () throws(HostDaemonError) -> Void) {
+    /// A failure is told, and does not come at full speed when the same is tried again.
+    func attempt(_ body: () throws(HostDaemonError) -> Void) {
         do throws(HostDaemonError) { try body() } catch {
             report("failed", error.description, level: .error)
             usleep(100_000)
         }
     }
 
-    private func connectAgain() {
+    func connectAgain() {
         do throws(QMPError) {
             qmp = try QMPClient(socketPath: qmpPath)
         } catch {

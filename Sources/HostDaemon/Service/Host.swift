@@ -59,12 +59,7 @@ public final class Host: Sendable {
         signal(SIGPIPE, SIG_IGN)
         // A QEMU that is not root must reach the socket for its disks in the runtime folder; what else is there is for its owner alone.
         for (folder, mode) in [(context.configuration.runtimeFolder, 0o711), (context.configuration.stateFolder, 0o750)] {
-            do {
-                try FileManager.default.createDirectory(
-                    atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: mode])
-            } catch {
-                throw HostDaemonError(.system, "the folder \(folder) cannot be made: \(error.localizedDescription)", cause: error)
-            }
+            try PrivateFolder.make(folder, mode: mode)
         }
         let metrics = try context.configuration.metrics.map { metrics throws(HostDaemonError) in try serve(metrics) }
         let server = try APIServer(path: context.configuration.socket, host: self)

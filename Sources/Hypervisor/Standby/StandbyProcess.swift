@@ -149,9 +149,18 @@ public final class StandbyProcess: @unchecked Sendable {
 
     /// Makes the guest's network cards announce their MACs, so that bridges and switches learn the new place. `run` comes first.
     public func announce(timeout: Duration = .seconds(2)) throws(HypervisorError) {
-        // QEMU's own defaults for a migration, milliseconds.
-        let times: JSONValue = ["initial": 50, "max": 550, "rounds": 5, "step": 100]
-        try command("announce-self", times, until: .now + timeout)
+        try command("announce-self", Self.announcement, until: .now + timeout)
+    }
+
+    /// QEMU's own defaults for a migration, milliseconds.
+    private static let announcement: JSONValue = ["initial": 50, "max": 550, "rounds": 5, "step": 100]
+
+    /// Lets the guest run in a standby that an earlier daemon has activated, and announces it.
+    ///
+    /// - Parameter monitor: a connection of the caller's own to that QEMU.
+    public static func resume(_ monitor: QMPClient, timeout: Duration = .seconds(30)) throws(QMPError) {
+        try monitor.execute("cont", timeout: timeout)
+        try monitor.execute("announce-self", arguments: announcement)
     }
 
     /// Closes this object's monitor connection and stream but leaves QEMU running: its private socket (`commandLine.qmpSocket`)
