@@ -20,20 +20,32 @@ final class MirroredMachine {
     private let process = Process()
     private let node = "d0"
 
-    init(qemu: String, format: String) throws {
-        replica = try ReplicaBench(lengths: [Self.byteCount])
+    /// - Parameter bytesPerSecond: how slowly the machine's disk reads and writes; nil: as fast as it can. A machine with a slow disk runs, so
+    ///   that it can be stopped, and memory that it uses after it was freed ends it at once.
+    init(qemu: String = qemu, format: String = "raw", byteCount: UInt64 = byteCount, bytesPerSecond: Int? = nil) throws {
+        replica = try ReplicaBench(lengths: [byteCount])
         folder = replica.folder
         self.format = format
         image = "\(folder)/disk.\(format)"
-        try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", format, image, "\(Self.byteCount)"])
+        try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", format, image, "\(byteCount)"])
         let socket = "\(folder)/qmp"
         process.executableURL = URL(fileURLWithPath: qemu)
+        let file =
+            bytesPerSecond == nil
+            ? "file.driver=file,file.filename=\(image)"
+            : "file.driver=throttle,file.throttle-group=slow,file.file.driver=file,file.file.filename=\(image)"
         process.arguments = [
-            "-machine", "q35", "-accel", "tcg", "-nodefaults", "-display", "none", "-m", "32", "-S",
-            "-blockdev", "driver=\(format),node-name=\(node),file.driver=file,file.filename=\(image)", "-device",
-            "virtio-blk-pci,drive=\(node),id=disk",
+            "-machine", "q35", "-accel", "tcg", "-nodefaults", "-display", "none", "-m", "32",
+            "-object", "throttle-group,id=slow,x-bps-read=\(bytesPerSecond ?? 0),x-bps-write=\(bytesPerSecond ?? 0)",
+            "-blockdev", "driver=\(format),node-name=\(node),\(file)", "-device", "virtio-blk-pci,drive=\(node),id=disk",
             "-qmp", "unix:\(socket),server=on,wait=off",
         ]
+        if bytesPerSecond == nil {
+            process.arguments?.append("-S")
+        } else {
+            // Every larger piece of memory is given back to the kernel when it is freed.
+            process.environment = ProcessInfo.processInfo.environment.merging(["MALLOC_MMAP_THRESHOLD_": "8192"]) { $1 }
+        }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()
@@ -66,6 +78,19 @@ final class MirroredMachine {
         // As the device does it: through whatever lies above the disk's node.
         let answer = try qmp.humanMonitor("qemu-io -d /machine/peripheral/disk/virtio-backend \"\(command)\"", timeout: .seconds(60))
         guard answer.isEmpty else { throw HostDaemonError(.system, "qemu-io \(command): \(answer)") }
+    }
+
+    /// Writes of a megabyte each that the disk takes its time for: they are under way when this returns.
+    func beginWrites(_ count: Int) throws {
+        for number in 0..<count { try io("aio_write -q -P 7 \(number)M 1M") }
+    }
+
+    var isAlive: Bool { process.isRunning }
+
+    /// What of a replication hangs on the disk, as QEMU tells it.
+    func traces() throws -> [String] {
+        let nodes = try qmp.execute("query-named-block-nodes", arguments: ["flat": true]).array ?? []
+        return nodes.compactMap { $0["node-name"]?.string }.filter { $0.hasPrefix("understudy-") }
     }
 
     func attach() throws {

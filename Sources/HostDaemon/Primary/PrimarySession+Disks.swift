@@ -119,6 +119,10 @@ extension PrimarySession {
         self.disks = nil
         // A QEMU that is gone, or stands still for ever, needs and takes no commands.
         let mayBeAsked = !isHeld && !guestHasEnded && processDescriptor >= 0
+        // The guest may have to stand still for a moment: a daemon that finds it so lets it run.
+        let isNoted = mayBeAsked && qmp != nil && saved?.isMoving != true
+        if isNoted { noteMove(true) }
+        defer { if isNoted { noteMove(false) } }
         if let failure = disks.stop(mayBeAsked ? qmp : nil) {
             report(
                 "mirror-left", "a mirror could not be taken off the guest's disks; it ends by itself: \(failure.message)", level: .warning)

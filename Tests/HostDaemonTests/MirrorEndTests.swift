@@ -1,0 +1,70 @@
+import Foundation
+import Hypervisor
+import QMP
+import Testing
+
+@testable import HostDaemon
+
+/// A mirror goes while the guest writes, and its QEMU lives on.
+///
+/// A job that ends at once frees memory that writes under way still use: with a disk of some size QEMU dies of it.
+@Suite(.serialized, .enabled(if: MirroredMachine.canRun, "needs QEMU and qemu-utils"))
+struct MirrorEndTests {
+    /// QEMU's bitmap of the writes under way has a bit for each 64 KiB, and is large enough to be given back to the kernel.
+    private static let byteCount: UInt64 = 8 << 30
+
+    private func machine(_ qemu: String, bytesPerSecond: Int = 1 << 20) throws -> MirroredMachine {
+        try MirroredMachine(qemu: qemu, byteCount: Self.byteCount, bytesPerSecond: bytesPerSecond)
+    }
+
+    private func expectLifeWithoutMirror(_ machine: MirroredMachine) throws {
+        try machine.io("aio_flush")
+        #expect(try machine.traces().isEmpty)
+        #expect(try machine.qmp.execute("query-status")["running"]?.bool == true)
+        try machine.io("write -P 1 0 512")
+    }
+
+    @Test(arguments: DiskExactnessTests.programs)
+    func `a mirror that is in step is taken off while the guest writes`(qemu: String) throws {
+        let machine = try machine(qemu)
+        try machine.attach()
+        try machine.beginWrites(3)
+        #expect(machine.replication.stop(machine.qmp) == nil)
+        try expectLifeWithoutMirror(machine)
+    }
+
+    @Test func `QEMU dies of a mirror that ends at once (negative control)`() throws {
+        let machine = try machine(MirroredMachine.qemu)
+        try machine.attach()
+        try machine.beginWrites(3)
+        _ = try? machine.qmp.execute("block-job-cancel", arguments: ["device": "understudy-mirror-0", "force": true])
+        try machine.wait("QEMU's death") { !machine.isAlive }
+    }
+
+    @Test(arguments: DiskExactnessTests.programs)
+    func `a mirror that still copies is taken off while the guest writes`(qemu: String) throws {
+        let machine = try machine(qemu, bytesPerSecond: 8 << 20)
+        let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: machine.image))
+        for block in 0..<256 as Range<UInt64> {
+            try handle.seek(toOffset: 1 << 30 + block << 20)
+            try handle.write(contentsOf: Data(repeating: 1, count: 1 << 20))
+        }
+        try handle.close()
+        try machine.replication.attach(machine.qmp)
+        try machine.beginWrites(3)
+        #expect(try !machine.replication.progress(machine.qmp).isReady)
+        #expect(machine.replication.stop(machine.qmp) == nil)
+        try expectLifeWithoutMirror(machine)
+    }
+
+    @Test(arguments: DiskExactnessTests.programs)
+    func `a mirror whose server dies while the guest writes harms nobody, and the next daemon takes it off`(qemu: String) throws {
+        let machine = try machine(qemu)
+        try machine.attach()
+        try machine.beginWrites(3)
+        #expect(machine.replication.stop(nil) == nil)
+        try machine.io("write -P 2 16M 512")
+        #expect(try DiskMirror.removeAll(machine.qmp))
+        try expectLifeWithoutMirror(machine)
+    }
+}
