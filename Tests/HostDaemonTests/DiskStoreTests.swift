@@ -113,7 +113,7 @@ import UnderstudyCore
             try RawImage(path: "\(bench.folder)/../\(bench.folder.split(separator: "/").last!)/disk0", byteCount: 1 << 20)
         }
         let refused = #expect(throws: HostDaemonError.self) {
-            try DiskCopy(path: "\(bench.folder)/disk0").demandFree(machine: "m", disk: "d", overwrite: true)
+            try DiskCopy(path: "\(bench.folder)/disk0").demandFree(machine: "m", disk: "d", generation: 1, overwrite: true)
         }
         #expect(refused?.message.contains("in use") == true)
     }

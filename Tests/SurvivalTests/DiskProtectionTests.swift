@@ -83,11 +83,16 @@ struct DiskProtectionTests {
         let lab = try DiskLab(DiskLab.Setup(format: .qcow2))
         let pair = lab.pair
         try lab.protect()
-        _ = try pair.switchOver()
+        let copies = lab.copies
+        _ = try pair.switchOver(protectBack: true)
         try pair.awaitReplies(after: MonotonicTime.now())
+        try pair.awaitState(.protected, on: pair.daemon(.second), seconds: 60)
         try lab.expectKnownBlocks("moved")
-        _ = try pair.switchOver(back: true, protectBack: true)
-        try pair.awaitState(.protected, on: pair.daemon(.first), seconds: 60)
+        #expect(try signatures(copies).allSatisfy { $0.contains("ran") })
+        _ = try pair.switchOver(back: true)
+        // The other host goes on from them, so that they may be written again.
+        #expect(try signatures(copies).allSatisfy { $0.contains("copy") })
+        try pair.protect()
         lab.noteCopies()
         try pair.awaitEpochs(5)
         try lab.expectKnownBlocks("moved back")
@@ -96,30 +101,56 @@ struct DiskProtectionTests {
         try lab.expectWhole()
     }
 
+    private func signatures(_ copies: [String]) throws -> [String] {
+        try copies.map { try String(contentsOfFile: $0 + ".understudy", encoding: .utf8) }
+    }
+
+    @Test func `the disk on which a machine ran last is not overwritten by a copy of its old one unasked`() throws {
+        let lab = try DiskLab()
+        let pair = lab.pair
+        try lab.protect()
+        try pair.killFirstHost()
+        try pair.awaitTakeover()
+        try lab.expectKnownBlocks("taken over")
+        // The guest ends there, and with it its record; somebody starts the old image anew.
+        Glibc.kill(pair.activePID, SIGKILL)
+        try pair.wait(seconds: 60, for: "the end of the record") { (try? pair.record()) == .some(nil) }
+        try pair.reboot(.first)
+        try pair.startGuestAnew()
+        let newest = try Data(contentsOf: URL(fileURLWithPath: lab.copies[1]))
+        let refused = protect(pair, paths: [:])
+        #expect(refused?.message.contains("newest disk") == true, "\(String(describing: refused))")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: lab.copies[1])) == newest)
+        #expect(protect(pair, paths: [:], overwrite: true) == nil)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: lab.copies[1])) != newest)
+    }
+
+    /// What the daemon says against protection with these wishes for the copies; nil when it protects.
+    private func protect(_ pair: ProtectedLab, paths: [String: String], overwrite: Bool = false) -> HostAPIError? {
+        var request = ProtectRequest(name: ProtectedLab.machine, qmp: pair.guest.qmp, backup: "host2", intervalMilliseconds: 25)
+        request.diskPaths = paths
+        request.overwriteDisks = overwrite
+        do throws(HostAPIError) {
+            _ = try pair.daemons.first.perform(.protect(request))
+            return nil
+        } catch { return error }
+    }
+
     @Test func `a copy goes where the operator says, and never over something else unasked`() throws {
         let lab = try DiskLab()
         let pair = lab.pair
         let place = "\(pair.lab.host2.folder)/mine.raw"
         try Data(repeating: 1, count: 100).write(to: URL(fileURLWithPath: place))
-        func protect(_ paths: [String: String], overwrite: Bool = false) -> HostAPIError? {
-            var request = ProtectRequest(name: ProtectedLab.machine, qmp: pair.guest.qmp, backup: "host2", intervalMilliseconds: 25)
-            request.diskPaths = paths
-            request.overwriteDisks = overwrite
-            do throws(HostAPIError) {
-                _ = try pair.daemons.first.perform(.protect(request))
-                return nil
-            } catch { return error }
-        }
         let machine = try MachineDisks(pair.guest.qmp)
-        let refused = protect([machine.names[0]: place])
+        let refused = protect(pair, paths: [machine.names[0]: place])
         #expect(refused?.message.contains("--overwrite") == true, "\(String(describing: refused))")
         #expect(try Data(contentsOf: URL(fileURLWithPath: place)).count == 100)
-        let unknown = protect(["nothing": place])
+        let unknown = protect(pair, paths: ["nothing": place])
         #expect(unknown?.message.contains("has no writable disk nothing") == true, "\(String(describing: unknown))")
         // The image of a running guest, which both hosts of this laboratory see.
-        let inUse = protect([machine.names[0]: lab.journal.path], overwrite: true)
+        let inUse = protect(pair, paths: [machine.names[0]: lab.journal.path], overwrite: true)
         #expect(inUse?.message.contains("in use") == true, "\(String(describing: inUse))")
-        #expect(protect([machine.names[0]: place], overwrite: true) == nil)
+        #expect(protect(pair, paths: [machine.names[0]: place], overwrite: true) == nil)
         #expect(pair.status(.first)?.disks?.first?.copy == place)
         try lab.expectKnownBlocks("protected")
     }

@@ -74,6 +74,7 @@ extension BackupSession {
             happen(.activationFailed(reason: error.message))
             return
         }
+        markCopies()
         happen(.standbyActivated)
     }
 
@@ -233,7 +234,7 @@ extension BackupSession {
         let status = status
         let machine = TakenOverMachine(
             name: name, formerPrimary: preparation.primary, record: core.record, process: standby, qmp: standby.commandLine.qmpSocket,
-            pid: standby.pid, taps: taps.map(\.name),
+            pid: standby.pid, taps: taps.map(\.name), disks: diskPaths,
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
             intervalMilliseconds: order?.interval ?? 25, protectBack: order?.protectBack ?? false)

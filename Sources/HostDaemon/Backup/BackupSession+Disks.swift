@@ -23,7 +23,8 @@ extension BackupSession {
                 throw HostDaemonError(
                     .refused, "two disks of the machine would have the same copy \(path): name another by `--disk \(wish.disk.name)=PATH`")
             }
-            try DiskCopy(path: path).demandFree(machine: name, disk: wish.disk.name, overwrite: wish.overwrite)
+            try DiskCopy(path: path).demandFree(
+                machine: name, disk: wish.disk.name, generation: preparation.record.generation, overwrite: wish.overwrite)
             planned.append(StandbyDisk(name: wish.disk.name, node: wish.disk.node, file: wish.disk.file ?? "", path: path))
         }
         return planned
@@ -84,6 +85,12 @@ extension BackupSession {
 
     /// Bytes of committed writes that may wait for the images: what an ordinary disk writes in half a second.
     private static let mostBehind: UInt64 = 64 << 20
+
+    /// Before the guest may run on the copies: they are its newest disks from now on. A host that cannot note that runs it all the same.
+    func markCopies() {
+        let state = CopySignature.State.ran(since: preparation.record.generation + 1)
+        for sentence in DiskCopy.mark(diskPaths, state, machine: name) { report("disk-mark-failed", sentence, level: .error) }
+    }
 
     func commit(_ identity: EpochIdentity) {
         if let staged = stagedDisks.removeValue(forKey: identity.epoch) {

@@ -38,6 +38,7 @@ extension BackupSession {
         overrides.outputFiles = context.configuration.standby.outputFiles
         try makeTaps(&overrides)
         overrides.disks = try planDisks()
+        diskPaths = overrides.disks.map(\.path)
         let standbyLine = try derive(.standby, overrides)
         let rehearsalLine = try derive(.rehearsal, overrides)
         let missing = standbyLine.requiredFiles.filter { !FileManager.default.isReadableFile(atPath: $0) }
@@ -64,7 +65,7 @@ extension BackupSession {
             .prepared(
                 StandbyReport(
                     rules: standbyLine.rules.map(\.description), warnings: standbyLine.warnings,
-                    qemu: preparation.machine.version.description, arbiterNonce: nonce, diskPaths: overrides.disks.map(\.path))))
+                    qemu: preparation.machine.version.description, arbiterNonce: nonce, diskPaths: diskPaths)))
     }
 
     /// For the daemon that finds the standby when this one has died.
@@ -75,7 +76,7 @@ extension BackupSession {
         let note = TakeoverNote(
             name: name, formerPrimary: preparation.primary, session: preparation.record, processID: standby.pid,
             processStartTime: startTime, qmp: standby.commandLine.qmpSocket, taps: taps.map(\.name),
-            version: preparation.machine.version.description)
+            version: preparation.machine.version.description, disks: diskPaths)
         try note.write(to: folder)
     }
 

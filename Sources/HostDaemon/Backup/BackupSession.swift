@@ -53,6 +53,8 @@ final class BackupSession: MachineSession, @unchecked Sendable {
     var stream: SealedStream?
     /// The copies of the machine's disks; nil when it has none.
     var disks: DiskStore?
+    /// Where they lie, in the disks' order.
+    var diskPaths: [String] = []
     /// The last entry of each epoch whose disk writes are all here, and the bytes that had come by then.
     var stagedDisks: [UInt64: (entry: UInt64, bytes: UInt64)] = [:]
     /// Bytes of disk writes that belong to committed epochs, since the beginning.

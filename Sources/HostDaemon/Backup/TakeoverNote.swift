@@ -15,6 +15,8 @@ struct TakeoverNote: Codable, Sendable {
     var qmp: String
     var taps: [String]
     var version: String
+    /// The images of its disks; nil in a note of a daemon that did not name them.
+    var disks: [String]?
 
     private static let file = "takeover.json"
     /// There until the guest may run: taking it away needs no room on the disk.

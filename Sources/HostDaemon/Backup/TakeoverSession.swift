@@ -132,6 +132,8 @@ final class TakeoverSession: MachineSession, Sendable {
     private func resume() -> Bool {
         do {
             try TakeoverNote.guestMayRun(folder)
+            let state = CopySignature.State.ran(since: note.session.generation + 1)
+            for sentence in DiskCopy.mark(note.disks ?? [], state, machine: name) { tell("disk-mark-failed", sentence, level: .error) }
             for tap in note.taps { try StandbyTap.open(name: tap) }
             let monitor = try QMPClient(socketPath: note.qmp)
             defer { monitor.close() }
@@ -146,7 +148,7 @@ final class TakeoverSession: MachineSession, Sendable {
         report("takeover", "the guest that an earlier daemon took over runs here")
         let machine = TakenOverMachine(
             name: name, formerPrimary: note.formerPrimary, record: record, process: nil, qmp: note.qmp, pid: note.processID,
-            taps: note.taps,
+            taps: note.taps, disks: note.disks ?? [],
             epoch: 0, times: nil, version: note.version, intervalMilliseconds: 25, protectBack: false)
         do throws(HostDaemonError) {
             try context.promote(machine, context)

@@ -5,11 +5,17 @@ internal import Glibc
 struct DiskCopy {
     let path: String
 
-    /// Says beside the image whose copy it is, so that it may be written again without a question.
-    private var signature: String { path + ".understudy" }
+    /// Lies beside the image.
+    private var signaturePath: String { path + ".understudy" }
 
-    /// Refuses a file that holds something else, or that somebody uses.
-    func demandFree(machine: String, disk: String, overwrite: Bool) throws(HostDaemonError) {
+    private var signature: CopySignature? {
+        (try? String(contentsOfFile: signaturePath, encoding: .utf8)).flatMap(CopySignature.init(text:))
+    }
+
+    /// Refuses a file that holds something else, or that somebody uses, or that may be the machine's newest disk.
+    ///
+    /// - Parameter generation: of the arbiter's record, by which another host runs the machine.
+    func demandFree(machine: String, disk: String, generation: UInt64, overwrite: Bool) throws(HostDaemonError) {
         var status = stat()
         guard stat(path, &status) == 0 else { return }
         guard status.st_mode & S_IFMT == S_IFREG else {
@@ -20,13 +26,18 @@ struct DiskCopy {
                 .refused,
                 "\(path) is in use by a QEMU, or as the copy of another disk: end that, or name another place by `--disk \(disk)=PATH`")
         }
-        let owner = (try? String(contentsOfFile: signature, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
-        guard status.st_size == 0 || owner == machine || overwrite else {
+        let signature = signature
+        guard status.st_size > 0, !overwrite, signature?.yields(to: machine, in: generation) != true else { return }
+        guard let signature, signature.machine == machine else {
             throw HostDaemonError(
                 .refused,
                 "\(path) is there already and holds something: remove it, name another place by `--disk \(disk)=PATH`, or allow to overwrite it by `--overwrite`"
             )
         }
+        throw HostDaemonError(
+            .refused,
+            "\(path) may be the newest disk of \(machine): the machine itself ran on it here, and no host is known to have gone on from there. If that disk is the right one, end the guest that runs now and start the machine from it; else keep it and name another place by `--disk \(disk)=PATH`, or allow to overwrite it by `--overwrite`"
+        )
     }
 
     private var isLocked: Bool {
@@ -36,9 +47,51 @@ struct DiskCopy {
         return ImageLock.isTaken(descriptor)
     }
 
-    func sign(machine: String) throws(HostDaemonError) {
-        do { try (machine + "\n").write(toFile: signature, atomically: true, encoding: .utf8) } catch {
-            throw HostDaemonError(.system, "\(signature) cannot be written: \(error.localizedDescription)", cause: error)
+    /// Says durably that the image is the copy of a machine's disk from now on.
+    func sign(machine: String) throws(HostDaemonError) { try write(CopySignature(machine: machine, state: .copy)) }
+
+    /// Says durably what has become of an image that was a machine's copy; one that never was is left alone.
+    func mark(_ state: CopySignature.State, machine: String) throws(HostDaemonError) {
+        guard let signature, signature.machine == machine, signature.state != state else { return }
+        try write(CopySignature(machine: machine, state: state))
+    }
+
+    /// Marks all of a machine's images.
+    ///
+    /// - Returns: a sentence for the operator about each one that is not marked and should be.
+    static func mark(_ paths: [String], _ state: CopySignature.State, machine: String) -> [String] {
+        paths.compactMap { path in
+            do throws(HostDaemonError) {
+                try DiskCopy(path: path).mark(state, machine: machine)
+                return nil
+            } catch {
+                return "\(error.message): do not let a later `protect` overwrite \(path) before you know whether it is the newest disk"
+            }
         }
+    }
+
+    /// Written in its place, so that it needs no room on a disk that is full.
+    private func write(_ signature: CopySignature) throws(HostDaemonError) {
+        let isNew = access(signaturePath, F_OK) != 0
+        let descriptor = open(signaturePath, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw failure() }
+        defer { close(descriptor) }
+        let bytes = Array(signature.text.utf8)
+        guard pwrite(descriptor, bytes, bytes.count, 0) == bytes.count, ftruncate(descriptor, off_t(bytes.count)) == 0,
+            fdatasync(descriptor) == 0
+        else { throw failure() }
+        if isNew { try flushFolder() }
+    }
+
+    /// The name of a new file is durable only with its folder.
+    private func flushFolder() throws(HostDaemonError) {
+        let folder = open((path as NSString).deletingLastPathComponent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folder >= 0 else { throw failure() }
+        defer { close(folder) }
+        guard fsync(folder) == 0 else { throw failure() }
+    }
+
+    private func failure() -> HostDaemonError {
+        HostDaemonError(.system, "\(signaturePath) cannot be written: \(String(cString: strerror(errno)))")
     }
 }

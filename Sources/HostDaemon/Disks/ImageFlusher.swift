@@ -18,8 +18,8 @@ final class ImageFlusher: Sendable {
     ///   - queue: tells of the guest's writes; its end is the thread's end.
     /// - Returns: nil when there is nothing to flush.
     init?(disks: [BlockDevice], workingDirectory: String, queue: WriteQueue) throws(HostDaemonError) {
-        let descriptors = disks.filter(\.usesPageCache).compactMap(\.file).map { path in
-            open(path.hasPrefix("/") ? path : "\(workingDirectory)/\(path)", O_RDONLY | O_CLOEXEC)
+        let descriptors = disks.filter(\.usesPageCache).compactMap { $0.path(from: workingDirectory) }.map { path in
+            open(path, O_RDONLY | O_CLOEXEC)
         }.filter { $0 >= 0 }
         guard !descriptors.isEmpty else { return nil }
         self.queue = queue

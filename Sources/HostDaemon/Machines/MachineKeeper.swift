@@ -204,7 +204,8 @@ final class MachineKeeper: Sendable {
             guard let status, let session, let record = try claim.read(process.name) else { return }
             let machine = TakenOverMachine(
                 name: process.name, formerPrimary: session.request.backup, record: record, process: session.ownProcess, qmp: process.qmp,
-                pid: process.pid, taps: status.taps, epoch: status.epoch, times: status.takeover, version: status.qemu?.version ?? "",
+                pid: process.pid, taps: status.taps, disks: session.saved?.disks ?? [], epoch: status.epoch, times: status.takeover,
+                version: status.qemu?.version ?? "",
                 intervalMilliseconds: session.request.intervalMilliseconds, protectBack: false)
             try context.promote(machine, context)
         } catch {

@@ -107,6 +107,11 @@ extension PrimarySession {
         try happen(.backupLost(.refusedEpoch(reason: reason)))
     }
 
+    /// Says beside those of the guest's disks that were copies on this host once what they are now.
+    func markDisks(_ state: CopySignature.State) {
+        for sentence in DiskCopy.mark(saved?.disks ?? [], state, machine: name) { report("disk-mark-failed", sentence, level: .error) }
+    }
+
     private func tellDisksLost(_ reason: String) {
         report(
             "disks-lost", "the guest's disks are not replicated any more, so protection is given up and the guest runs on: \(reason)",
@@ -130,4 +135,18 @@ extension PrimarySession {
         publish { $0.disks = nil }
         shared.withLock { $0.writes = nil }
     }
+}
+
+extension BlockDevice {
+    /// The file behind it as a whole path.
+    ///
+    /// - Parameter workingDirectory: QEMU's.
+    func path(from workingDirectory: String) -> String? {
+        file.map { $0.hasPrefix("/") ? $0 : "\(workingDirectory)/\($0)" }
+    }
+}
+
+extension MachineDescription {
+    /// The files of the disks that the guest writes to.
+    var diskFiles: [String] { writableDisks.compactMap { $0.path(from: process.workingDirectory) } }
 }

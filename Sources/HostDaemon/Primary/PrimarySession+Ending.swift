@@ -103,7 +103,8 @@ extension PrimarySession {
         let record = SessionRecord(
             name: name, qmp: qmpPath, backup: machine.formerPrimary, intervalMilliseconds: request.intervalMilliseconds,
             processID: machine.pid,
-            processStartTime: SessionRecord.startTime(of: machine.pid) ?? 0, taps: machine.taps, record: machine.record)
+            processStartTime: SessionRecord.startTime(of: machine.pid) ?? 0, taps: machine.taps, record: machine.record,
+            disks: machine.disks)
         do throws(HostDaemonError) {
             try save(record)
             TakeoverNote.remove(from: OrphanedStandby.folder(of: name, in: context.configuration.runtimeFolder))

@@ -99,6 +99,11 @@ extension PrimarySession {
             }
         publish(.ended, message) { [.guestEnded, .takenOver, .guestLost].contains(outcome) ? $0.qemu = nil : () }
         report("ended", message)
+        switch outcome {
+        case .takenOver: markDisks(.copy)
+        case .unprotected, .guestEnded, .guestLost: markDisks(.newest)
+        case .cancelled, .refused: break
+        }
         if outcome == .takenOver { switchedOver() }
     }
 }

@@ -15,6 +15,8 @@ struct SessionRecord: Codable, Sendable {
     var taps: [String]
     /// The arbiter's record under which the gate is closed.
     var record: ArbiterRecord
+    /// The images of the guest's disks on this host; nil in a record of a daemon that did not name them.
+    var disks: [String]?
     /// A planned move is under way, for which the guest may be paused; nil means no.
     var isMoving: Bool?
 

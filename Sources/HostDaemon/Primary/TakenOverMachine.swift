@@ -15,6 +15,8 @@ struct TakenOverMachine: Sendable {
     var pid: Int32
     /// The taps of its network cards.
     var taps: [String]
+    /// The images of its disks.
+    var disks: [String]
     /// The epoch from which the guest went on.
     var epoch: UInt64
     var times: TakeoverTimes?
