@@ -35,11 +35,10 @@ final class ExactnessPair {
     /// Boots the guest, starts standby and rehearsal QEMU and joins them; nothing is copied yet.
     init(_ guest: ExactnessGuest, copyThreads: Int = 2) throws {
         self.guest = guest
-        primary = try ExactnessProcess(guest)
+        let (primary, monitor) = try Self.boot(guest)
+        self.primary = primary
         folder = primary.folder
-        let monitor = try primary.connect()
         qmp = monitor
-        try primary.wait(for: guest.readyMark, in: "serial")
         machine = try MachineDescription.read(from: monitor)
         tracker = try DirtyTracker(pid: machine.process.id, blocks: machine.ramBlocks, helperPath: Requirements.injector)
         copier = try PageCopier(pid: machine.process.id, blocks: machine.ramBlocks, threads: copyThreads)
@@ -66,6 +65,24 @@ final class ExactnessPair {
             arena: try StagingArena(byteCount: Self.stagingBytes + 8 << 20), blockLengths: machine.ramBlocks.map(\.usedLength),
             standby: standby, rehearsal: rehearsal)
         receiver = try EpochReceiver(stream: backup, state: state, base: Self.base) { events.post($0) }
+    }
+
+    /// QEMU 10.0 sometimes ends by an assertion of its own (`msix_table_mmio_write`) while a guest with several processors boots under TCG:
+    /// such a boot says nothing about checkpoints, and is repeated.
+    private static func boot(_ guest: ExactnessGuest) throws -> (ExactnessProcess, QMPClient) {
+        var attempts = 0
+        while true {
+            attempts += 1
+            do {
+                let process = try ExactnessProcess(guest)
+                let monitor = try process.connect()
+                try process.wait(for: guest.readyMark, in: "serial")
+                return (process, monitor)
+            } catch {
+                guard attempts < 3, "\(error)".contains("Assertion `") else { throw LaboratoryFailure(cause: error) }
+                print("boots again: \(error)")
+            }
+        }
     }
 
     deinit {

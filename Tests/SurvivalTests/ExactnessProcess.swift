@@ -84,9 +84,8 @@ final class ExactnessProcess {
     func wait(_ what: String, seconds: Int = 180, until condition: () -> Bool) throws {
         let end = ContinuousClock.now + .seconds(seconds)
         while !condition() {
-            guard ContinuousClock.now < end else {
-                throw SurvivalFailure("waited \(seconds) s in vain for \(what): \(lastWords)")
-            }
+            guard isReaped || isRunning else { throw SurvivalFailure("QEMU ended before \(what): \(lastWords)") }
+            guard ContinuousClock.now < end else { throw SurvivalFailure("waited \(seconds) s in vain for \(what): \(lastWords)") }
             usleep(10_000)
         }
     }

@@ -1,5 +1,4 @@
-/// The laboratory could not be set up, which says nothing about a promise of the product: `scripts/run-tests` knows such a failure by its
-/// words and runs that test once more. Everything else that goes wrong in a test with real guests is a broken promise and stays a failure.
+/// The laboratory could not be set up, which says nothing about a promise of the product.
 struct LaboratoryFailure: Error, CustomStringConvertible {
     let cause: any Error
 
