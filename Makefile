@@ -4,7 +4,7 @@ export DEBIAN_FRONTEND := noninteractive
 PREFIX := /usr/local
 DESTDIR :=
 
-.PHONY: all build build-tests prepare guest demo test lint format install clean
+.PHONY: all build build-tests prepare guest demo test databases lint format install clean
 
 all: build
 
@@ -26,6 +26,11 @@ demo: build guest
 
 test: build-tests guest
 	scripts/run-tests
+
+# MariaDB and SQLite through the deaths of their hosts; UNDERSTUDY_DATABASE_KILLS sets how many.
+databases: build-tests guest
+	@scripts/make-database-guest
+	swift test -c release -Xswiftc -enable-testing --skip-build --no-parallel --filter DatabaseTests
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests

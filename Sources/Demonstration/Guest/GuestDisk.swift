@@ -26,6 +26,8 @@ public struct GuestDisk: Sendable, Equatable {
         case journal
         /// Random blocks, written and checked all the time: `us.blocks`.
         case blocks
+        /// An ext4 file system whose program `/start` the guest runs: `us.run`.
+        case run
     }
 
     /// QEMU's cache modes, in its words.
