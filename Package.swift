@@ -55,7 +55,7 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "Demonstration", dependencies: ["HostAPI", "HostCertificates", "LinuxShim"], swiftSettings: settings),
         .target(
-            name: "Benchmark", dependencies: ["Demonstration", "HostAPI", "HostDaemon", "Hypervisor", "UnderstudyCore"],
+            name: "Benchmark", dependencies: ["Demonstration", "HostAPI", "HostDaemon", "Hypervisor", "QMP", "UnderstudyCore"],
             swiftSettings: settings),
         .executableTarget(name: "understudyd", dependencies: ["HostDaemon", "Systemd", arguments, logging], swiftSettings: settings),
         .executableTarget(

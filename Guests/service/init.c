@@ -20,6 +20,7 @@
 // before its reply leaves. Once the journal was ended (7004) the file system is unmounted and no request is served any more.
 // us.journal-sync=0: without fdatasync, for tests that must see what then gets lost.
 // us.blocks=DEVICE: further processes write random blocks to that disk and check them; see blocks.h, and 7003 there.
+// us.load=DEVICE: a further process writes that disk as fast as it goes, on request; see load.h.
 // us.run=DEVICE: the program /start of the ext4 file system there runs beside the service, with that file system as its root.
 // us.echo=DEVICE: what it says every second also goes to that device (a virtio port, say).
 // us.dirty=PAGES: a second process writes at least PAGES distinct pages in every 25 ms, at scattered addresses.
@@ -38,6 +39,7 @@
 #include "chain.h"
 #include "guest.h"
 #include "journal.h"
+#include "load.h"
 #include "run.h"
 #include "service.h"
 
@@ -58,6 +60,8 @@ int main(void) {
     if (pages && atoi(pages) > 0 && fork() == 0) dirty_for_ever((size_t)atoi(pages));
     char *blocks = kernel_parameter("us.blocks", line, sizeof line);
     if (blocks && fork() == 0) write_blocks_for_ever(blocks);
+    char *load = kernel_parameter("us.load", line, sizeof line);
+    if (load && fork() == 0) load_for_ever(load);
     char *program = kernel_parameter("us.run", line, sizeof line);
     if (program && fork() == 0) run_from(program);
     char *journal = kernel_parameter("us.journal", line, sizeof line);

@@ -12,6 +12,9 @@ public struct BenchmarkOptions: Sendable {
     public var rounds: Int
     /// Seconds over which processor time is taken.
     public var idleSeconds: UInt32
+    /// Turns of the disk's loads, and milliseconds of each load.
+    public var diskTurns: Int
+    public var diskMilliseconds: UInt64
     /// Demonstrations, of which medians are taken.
     public var takeovers: Int
 
@@ -21,6 +24,8 @@ public struct BenchmarkOptions: Sendable {
         self.quick = quick
         rounds = quick ? 25 : 60
         idleSeconds = quick ? 10 : 15
+        diskTurns = quick ? 1 : 5
+        diskMilliseconds = quick ? 500 : 1000
         takeovers = quick ? 1 : 5
     }
 

@@ -20,15 +20,30 @@ enum DiskService {
         return Int(truncatingIfNeeded: ServiceProtocol.word(answer, 0))
     }
 
+    /// - Returns: writes per second.
+    static func load(in host: LabHost, guest: String, _ load: DiskLoad, milliseconds: UInt64) throws(DemonstrationError) -> Double {
+        let answer = try ask(
+            host, guest, port: ServiceProtocol.loadPort, query: ServiceProtocol.loadQuery(load, milliseconds: milliseconds),
+            length: ServiceProtocol.loadAnswerLength, "disk load")
+        let (writes, nanoseconds) = (ServiceProtocol.word(answer, 0), ServiceProtocol.word(answer, 8))
+        guard writes > 0, nanoseconds > 0 else { throw DemonstrationError(.guestProtocol, "the guest's disk load wrote nothing") }
+        return Double(writes) / Double(nanoseconds) * 1e9
+    }
+
     private static func ask(
         _ host: LabHost, _ guest: String, port: UInt16, order: Bool, length: Int, _ what: String
+    ) throws(DemonstrationError) -> ArraySlice<UInt8> {
+        try ask(host, guest, port: port, query: ServiceProtocol.diskQuery(order: order), length: length, what)
+    }
+
+    private static func ask(
+        _ host: LabHost, _ guest: String, port: UInt16, query: [UInt8], length: Int, _ what: String
     ) throws(DemonstrationError) -> ArraySlice<UInt8> {
         try host.run { () throws(DemonstrationError) in
             guard let socket = ClientSocket.connect(to: guest, port: port, milliseconds: 10_000) else {
                 throw DemonstrationError(.timeout, "the guest's \(what) at \(guest):\(port) do not answer")
             }
             defer { close(socket) }
-            let query = ServiceProtocol.diskQuery(order: order)
             guard send(socket, query, query.count, Int32(MSG_NOSIGNAL)) == query.count else {
                 throw LabSystem.failure(.network, "cannot ask the guest's \(what)")
             }

@@ -51,7 +51,9 @@ extension GuestDisk {
     static func modules(_ disks: [GuestDisk]) -> [String] {
         let interfaces = Set(disks.map(\.interface))
         var modules = [String]()
-        if disks.contains(where: { $0.use == .journal || $0.use == .run }) { modules += ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4"] }
+        if disks.contains(where: { $0.use == .journal || $0.use == .run }) {
+            modules += ["crc32c_generic", "crc16", "mbcache", "jbd2", "ext4"]
+        }
         if interfaces.contains(.virtioBlock) { modules += ["virtio_blk"] }
         if interfaces.contains(.virtioSCSI) || interfaces.contains(.sata) {
             modules += ["scsi_common", "scsi_mod", "crct10dif_common", "crc-t10dif", "crc64", "crc64-rocksoft", "t10-pi", "sd_mod"]

@@ -28,6 +28,8 @@ public struct GuestDisk: Sendable, Equatable {
         case blocks
         /// An ext4 file system whose program `/start` the guest runs: `us.run`.
         case run
+        /// Written as fast as it goes, on request: `us.load`.
+        case load
     }
 
     /// QEMU's cache modes, in its words.

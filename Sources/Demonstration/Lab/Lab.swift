@@ -126,6 +126,14 @@ public final class Lab: Sendable {
         try DiskService.blocks(in: client, guest: LabAddresses.guest, checking: checking)
     }
 
+    /// Has the guest write its disk of use `.load` as fast as it goes.
+    ///
+    /// - Returns: writes per second, as the guest counts and times them.
+    /// - Throws: `.guestProtocol`, `.network` or `.timeout`.
+    public func load(_ load: DiskLoad, milliseconds: UInt64) throws(DemonstrationError) -> Double {
+        try DiskService.load(in: client, guest: LabAddresses.guest, load, milliseconds: milliseconds)
+    }
+
     /// Starts to record the guest's frames that come out of both hosts, at the client network's switch ports.
     ///
     /// - Parameter bytes: which bytes of each frame are kept, see `FrameSniffer.Sighting.kept`.

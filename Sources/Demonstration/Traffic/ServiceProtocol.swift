@@ -5,6 +5,7 @@ enum ServiceProtocol {
     static let chainPort: UInt16 = 7002
     static let blocksPort: UInt16 = 7003
     static let journalPort: UInt16 = 7004
+    static let loadPort: UInt16 = 7005
     static let replyLength = 72
     /// Oldest counter, last counter, count, base digest, head digest.
     static let pageHeaderLength = 88
@@ -14,6 +15,9 @@ enum ServiceProtocol {
     /// Records, whether the journal was ended.
     static let journalStateLength = 16
 
+    /// Writes, nanoseconds.
+    static let loadAnswerLength = 16
+
     /// client | number
     static func request(client: UInt64, number: UInt64) -> [UInt8] { bytes(client) + bytes(number) }
 
@@ -22,6 +26,11 @@ enum ServiceProtocol {
 
     /// To the block writers: whether to check the disk. To the journal: whether to end it.
     static func diskQuery(order: Bool) -> [UInt8] { bytes(order ? 1 : 0) + bytes(0) }
+
+    /// To the disk load: bytes per write | kind | milliseconds
+    static func loadQuery(_ load: DiskLoad, milliseconds: UInt64) -> [UInt8] {
+        bytes(UInt64(load.bytes)) + bytes((load.isRandom ? 1 : 0) | (load.isSynchronous ? 2 : 0)) + bytes(milliseconds)
+    }
 
     /// client | number | counter | random | digest
     static func reply(_ bytes: ArraySlice<UInt8>, at instant: UInt64) -> (client: UInt64, reply: ReceivedReply) {
