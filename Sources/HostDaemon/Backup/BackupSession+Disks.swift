@@ -27,7 +27,22 @@ extension BackupSession {
                 machine: name, disk: wish.disk.name, generation: preparation.record.generation, overwrite: wish.overwrite)
             planned.append(StandbyDisk(name: wish.disk.name, node: wish.disk.node, file: wish.disk.file ?? "", path: path))
         }
+        try demandRoom(planned)
         return planned
+    }
+
+    /// A copy that fills its file system would end protection later.
+    private func demandRoom(_ planned: [StandbyDisk]) throws(HostDaemonError) {
+        for room in DiskRoom.examine(zip(planned, preparation.disks).map { ($0.path, $1.disk.byteCount, $1.disk.allocatedBytes) }) {
+            switch room.state {
+            case .ok: break
+            case .warning:
+                diskWarnings.append("the copies may come to fill their file system on \(context.configuration.name): \(room.sentence)")
+                report("disk-room-short", room.sentence, level: .warning)
+            case .failed:
+                throw HostDaemonError(.refused, "too little room for the copies on \(context.configuration.name): \(room.sentence)")
+            }
+        }
     }
 
     /// Makes the images, and the empty ones of the rehearsal.

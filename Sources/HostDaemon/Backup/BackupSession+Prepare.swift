@@ -64,7 +64,7 @@ extension BackupSession {
         send(
             .prepared(
                 StandbyReport(
-                    rules: standbyLine.rules.map(\.description), warnings: standbyLine.warnings,
+                    rules: standbyLine.rules.map(\.description), warnings: standbyLine.warnings + diskWarnings,
                     qemu: preparation.machine.version.description, arbiterNonce: nonce, diskPaths: diskPaths)))
     }
 

@@ -55,6 +55,8 @@ final class BackupSession: MachineSession, @unchecked Sendable {
     var disks: DiskStore?
     /// Where they lie, in the disks' order.
     var diskPaths: [String] = []
+    /// What the operator must know of their places.
+    var diskWarnings: [String] = []
     /// The last entry of each epoch whose disk writes are all here, and the bytes that had come by then.
     var stagedDisks: [UInt64: (entry: UInt64, bytes: UInt64)] = [:]
     /// Bytes of disk writes that belong to committed epochs, since the beginning.

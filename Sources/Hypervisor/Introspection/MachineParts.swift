@@ -69,10 +69,12 @@ public struct BlockDevice: Codable, Sendable, Equatable {
     public var byteCount: UInt64
     /// Whether its writes stay in the host's page cache until the guest flushes them (`cache.direct=off`).
     public var usesPageCache: Bool
+    /// Bytes that its image takes of the host's storage; nil when QEMU does not tell.
+    public var allocatedBytes: UInt64?
 
     public init(
         name: String, file: String?, driver: String?, isReadOnly: Bool, isRemovable: Bool, node: String = "", byteCount: UInt64 = 0,
-        usesPageCache: Bool = false
+        usesPageCache: Bool = false, allocatedBytes: UInt64? = nil
     ) {
         self.name = name
         self.file = file
@@ -82,6 +84,7 @@ public struct BlockDevice: Codable, Sendable, Equatable {
         self.node = node
         self.byteCount = byteCount
         self.usesPageCache = usesPageCache
+        self.allocatedBytes = allocatedBytes
     }
 }
 

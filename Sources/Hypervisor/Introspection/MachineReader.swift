@@ -95,7 +95,8 @@ struct MachineReader {
                 driver: medium?["drv"]?.string,
                 isReadOnly: medium?["ro"]?.bool ?? true, isRemovable: drive["removable"]?.bool ?? false,
                 node: medium?["node-name"]?.string ?? "", byteCount: medium?["image"]?["virtual-size"]?.uint64 ?? 0,
-                usesPageCache: medium?["cache"]?["direct"]?.bool == false && medium?["cache"]?["no-flush"]?.bool == false)
+                usesPageCache: medium?["cache"]?["direct"]?.bool == false && medium?["cache"]?["no-flush"]?.bool == false,
+                allocatedBytes: medium?["image"]?["actual-size"]?.uint64)
         }
     }
 
