@@ -57,7 +57,7 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public enum State: String, Codable, Sendable, CaseIterable {
         /// Machine and backup are being examined and prepared.
         case starting
-        /// Memory is being copied while the guest runs; not yet protected.
+        /// Disks and memory are being copied while the guest runs; not yet protected.
         case synchronising
         /// Every output of the guest waits for its checkpoint.
         case protected
@@ -184,6 +184,10 @@ public struct DiskStatus: Codable, Sendable, Equatable {
     public var backlogBytes: UInt64
     /// Bytes of all disks' writes that went to the backup since protection began, the first copy included.
     public var replicatedBytes: UInt64
+    /// Bytes of this disk that its copy did not hold when protection began, or that the guest wrote during the first copy; in whole blocks.
+    public var differingBytes: UInt64?
+    /// Bytes of this disk that were compared and not sent, since its copy held them already.
+    public var skippedBytes: UInt64?
 
     public init(name: String, byteCount: UInt64, copy: String, backlogBytes: UInt64, replicatedBytes: UInt64) {
         self.name = name
@@ -194,7 +198,7 @@ public struct DiskStatus: Codable, Sendable, Equatable {
     }
 }
 
-/// How far the copy of the guest's memory has come.
+/// How far the copy of the guest's disks or memory has come.
 public struct SynchronisationProgress: Codable, Sendable, Equatable {
     public var phase: String
     public var round: Int
@@ -202,6 +206,10 @@ public struct SynchronisationProgress: Codable, Sendable, Equatable {
     public var remainingBytes: UInt64
     public var bytesPerSecond: Double
     public var remainingSeconds: Double?
+    /// Bytes of the disks that were looked at; nil for memory.
+    public var comparedBytes: UInt64?
+    /// Bytes of the disks that the backup held already; nil for memory.
+    public var skippedBytes: UInt64?
 
     public init(
         phase: String, round: Int, sentBytes: UInt64, remainingBytes: UInt64, bytesPerSecond: Double, remainingSeconds: Double?

@@ -55,6 +55,10 @@ enum StatusText {
         lines += (machine.disks ?? []).map { disk in
             "  disk \(disk.name): \(disk.byteCount >> 20) MiB, every write goes to \(disk.copy)\(machine.peer.map { " on \($0)" } ?? "")"
         }
+        let differing = (machine.disks ?? []).compactMap(\.differingBytes)
+        if !differing.isEmpty {
+            lines.append(String(format: "    %.1f MiB differed from the copies", Double(differing.reduce(0, +)) / 1_048_576))
+        }
         if let disk = machine.disks?.first {
             lines.append(
                 String(
@@ -64,9 +68,10 @@ enum StatusText {
         if let progress = machine.synchronisation {
             lines.append(
                 String(
-                    format: "  %@, round %d: %.0f MiB sent, %.0f MiB to go, %.0f MiB/s", progress.phase, progress.round,
-                    Double(progress.sentBytes) / 1_048_576, Double(progress.remainingBytes) / 1_048_576, progress.bytesPerSecond / 1_048_576
-                ))
+                    format: "  %@, round %d: %.0f MiB sent, %.0f MiB to go, %.0f MiB/s%@", progress.phase, progress.round,
+                    Double(progress.sentBytes) / 1_048_576, Double(progress.remainingBytes) / 1_048_576,
+                    progress.bytesPerSecond / 1_048_576,
+                    progress.remainingSeconds.map { String(format: ", %.0f s left", $0) } ?? ""))
         }
         if let times = machine.takeover {
             lines.append(

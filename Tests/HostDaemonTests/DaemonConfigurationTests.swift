@@ -95,6 +95,12 @@ import Testing
         #expect(message { try load(tail: "[standby]\nbrdge = \"x\"") }.contains("unknown key `standby.brdge`"))
     }
 
+    @Test func `the rate of the copy of disks has a limit only when one is named`() throws {
+        #expect(try load().disks.copyMebibytes == 0)
+        #expect(try load(tail: "[disks]\ncopy-mib-per-second = 50").disks.copyMebibytes == 50)
+        #expect(message { try load(tail: "[disks]\ncopy-mib-per-second = -1") }.contains("`disks.copy-mib-per-second`"))
+    }
+
     @Test func `a missing key and a value of the wrong type are named`() {
         #expect(message { try load("copy-threads = \"2\"") }.contains("the key `copy-threads` is missing or has a value of the wrong type"))
         #expect(message { try load("detection-ms = \"2\"") }.contains("the key `detection-ms` is missing or has a value of the wrong type"))

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Hypervisor
 import QMP
+import Testing
+import UnderstudyCore
 
 @testable import HostDaemon
 
@@ -14,18 +16,23 @@ final class MirroredMachine {
     let folder: String
     let image: String
     let format: String
+    let byteCount: UInt64
     let qmp: QMPClient
-    let replication: DiskReplication
-    private let replica: ReplicaBench
+    /// Nil, as the other, between `unprotect` and `protectAgain`.
+    private(set) var replication: DiskReplication!
+    private var replica: ReplicaBench!
     private let process = Process()
     private let node = "d0"
 
     /// - Parameter bytesPerSecond: how slowly the machine's disk reads and writes; nil: as fast as it can. A machine with a slow disk runs, so
     ///   that it can be stopped, and memory that it uses after it was freed ends it at once.
-    init(qemu: String = qemu, format: String = "raw", byteCount: UInt64 = byteCount, bytesPerSecond: Int? = nil) throws {
-        replica = try ReplicaBench(lengths: [byteCount])
-        folder = replica.folder
+    init(
+        qemu: String = qemu, format: String = "raw", byteCount: UInt64 = byteCount, bytesPerSecond: Int? = nil, hasSecondDisk: Bool = false
+    ) throws {
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-mirror-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         self.format = format
+        self.byteCount = byteCount
         image = "\(folder)/disk.\(format)"
         try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", format, image, "\(byteCount)"])
         let socket = "\(folder)/qmp"
@@ -46,27 +53,73 @@ final class MirroredMachine {
             // Every larger piece of memory is given back to the kernel when it is freed.
             process.environment = ProcessInfo.processInfo.environment.merging(["MALLOC_MMAP_THRESHOLD_": "8192"]) { $1 }
         }
+        if hasSecondDisk {
+            try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", "raw", "\(folder)/second.raw", "1M"])
+            process.arguments! += [
+                "-blockdev", "driver=raw,node-name=d1,file.driver=file,file.filename=\(folder)/second.raw",
+                "-device", "virtio-blk-pci,drive=d1,id=second",
+            ]
+        }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice
         try process.run()
-        while !FileManager.default.fileExists(atPath: socket) {
-            guard process.isRunning else { throw HostDaemonError(.system, "QEMU did not start") }
-            usleep(5_000)
+        qmp = try Self.connect(socket, process)
+        (replica, replication) = try Self.protect(qmp, folder: folder)
+    }
+
+    /// QEMU makes its socket a moment before it listens there.
+    private static func connect(_ socket: String, _ process: Process) throws -> QMPClient {
+        while true {
+            do throws(QMPError) {
+                return try QMPClient(socketPath: socket, greetingTimeout: .seconds(60))
+            } catch {
+                guard error.code == .connectFailed, process.isRunning else { throw error }
+                usleep(5_000)
+            }
         }
-        qmp = try QMPClient(socketPath: socket, greetingTimeout: .seconds(60))
+    }
+
+    /// The two ends of the replication, over whatever images are there.
+    private static func protect(
+        _ qmp: QMPClient, folder: String, copyMebibytes: Int = 0
+    ) throws -> (ReplicaBench, DiskReplication) {
         let disks = try MachineDescription.read(from: qmp).writableDisks
+        let replica = try ReplicaBench(lengths: disks.map(\.byteCount), folder: folder, readRate: UInt64(copyMebibytes) << 20)
         var limits = DiskLimits()
         limits.stallMilliseconds = 60_000
-        replication = try DiskReplication(
+        limits.copyMebibytes = copyMebibytes
+        let replication = try DiskReplication(
             disks: disks, socketPath: "\(folder)/nbd", owner: (getuid(), getgid()), workingDirectory: "/", limits: limits,
             broken: replica.failed)
         try replication.send(over: replica.stream)
+        return (replica, replication)
     }
 
+    /// Ends the protection as the loss of the backup does; what has not been committed does not reach the image.
+    func unprotect() throws {
+        #expect(replication.stop(qmp) == nil)
+        try replica.drop()
+        (replica, replication) = (nil, nil)
+    }
+
+    /// Begins anew after `unprotect`.
+    ///
+    /// - Parameter copyMebibytes: the limit for the new copy; 0 for none.
+    func protectAgain(copyMebibytes: Int = 0) throws {
+        // QEMU's word about the mirrors of before.
+        _ = qmp.takeEvents()
+        (replica, replication) = try Self.protect(qmp, folder: folder, copyMebibytes: copyMebibytes)
+    }
+
+    var copyPath: String { ReplicaBench.path(0, in: folder) }
+    var appliedBytes: UInt64 { replica.store.appliedBytes }
+
     deinit {
-        _ = replication.stop(nil)
+        if let replication { _ = replication.stop(nil) }
+        (replica, replication) = (nil, nil)
         kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
+        try? FileManager.default.removeItem(atPath: folder)
     }
 
     var failures: [String] { replica.failures }
@@ -94,8 +147,19 @@ final class MirroredMachine {
     }
 
     func attach() throws {
+        try begin()
+        try complete()
+    }
+
+    /// Hears the backup's word about its image and starts the mirror.
+    func begin() throws {
+        try wait("the table of the copy") { try replication.learn() }
         try replication.attach(qmp)
+    }
+
+    func complete() throws {
         try wait("the mirror") { try replication.progress(qmp).isReady }
+        replication.finishCopy()
     }
 
     /// The requests of an epoch have been drained: cuts it, lets the backup have it all, and commits it.
@@ -115,7 +179,7 @@ final class MirroredMachine {
         return Array(try Data(contentsOf: URL(fileURLWithPath: raw)))
     }
 
-    func copy() -> [UInt8] { replica.image(0) }
+    func copy() throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: copyPath))) }
 
     private static func run(_ words: [String]) throws {
         let tool = Process()

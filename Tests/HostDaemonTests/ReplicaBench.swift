@@ -16,6 +16,7 @@ final class ReplicaBench {
     let stream: SealedStream
     private let words: Words
     private let listener: CheckpointListener
+    private let ownsFolder: Bool
 
     private final class Words: Sendable {
         let staged = Mutex<[UInt64: UInt64]>([:])
@@ -25,15 +26,20 @@ final class ReplicaBench {
     /// - Parameters:
     ///   - lengths: the disks' sizes.
     ///   - memoryBytes: what the backup keeps in memory; the rest goes to a file of at most `fileBytes`.
-    init(lengths: [UInt64], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30) throws {
-        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-disks-\(UUID().uuidString)").path
+    ///   - existing: a folder that may have images already, and stays; nil for a new one.
+    ///   - readRate: how fast they are read, bytes per second; 0 without a limit.
+    init(
+        lengths: [UInt64], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30, folder existing: String? = nil, readRate: UInt64 = 0
+    ) throws {
+        ownsFolder = existing == nil
+        let folder = existing ?? FileManager.default.temporaryDirectory.appendingPathComponent("understudy-disks-\(UUID().uuidString)").path
         self.folder = folder
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let words = Words()
         self.words = words
         let store = try DiskStore(
             images: lengths.enumerated().map { try RawImage(path: Self.path($0.offset, in: folder), byteCount: $0.element) },
-            memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder
+            memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder, readRate: readRate
         ) { event in
             switch event {
             case .staged(let identity, let entry, _): words.staged.withLock { $0[identity.epoch] = entry }
@@ -57,10 +63,17 @@ final class ReplicaBench {
         stream.shutdown()
         listener.stop()
         try? store.finish()
-        try? FileManager.default.removeItem(atPath: folder)
+        if ownsFolder { try? FileManager.default.removeItem(atPath: folder) }
     }
 
-    private static func path(_ disk: Int, in folder: String) -> String { "\(folder)/disk\(disk)" }
+    /// Ends the backup's part and lets go of the images; nothing can be done here afterwards.
+    func drop() throws {
+        stream.shutdown()
+        listener.stop()
+        try store.finish(dropping: true)
+    }
+
+    static func path(_ disk: Int, in folder: String) -> String { "\(folder)/disk\(disk)" }
 
     /// The bytes of a disk's image.
     func image(_ disk: Int) -> [UInt8] { Array(FileManager.default.contents(atPath: Self.path(disk, in: folder)) ?? Data()) }

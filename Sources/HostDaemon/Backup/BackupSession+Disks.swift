@@ -58,7 +58,8 @@ extension BackupSession {
         let limits = context.configuration.disks
         try PrivateFolder.make(limits.folder)
         disks = try DiskStore(
-            images: images, memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder
+            images: images, memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder,
+            readRate: UInt64(limits.copyMebibytes) << 20
         ) { [mailbox] event in mailbox.post(.disks(event)) }
     }
 

@@ -10,12 +10,14 @@ public struct DiskLimits: Codable, Sendable, Equatable {
     public var spillMebibytes = 4096
     /// How long a guest's write may wait for its replication before protection is given up, milliseconds.
     public var stallMilliseconds = 2000.0
+    /// MiB per second at which the disks of a machine are read and copied before it is protected; 0 for no limit.
+    public var copyMebibytes = 0
 
     public init() {}
 
     private enum CodingKeys: String, CodingKey, CaseIterable {
         case folder, queueMebibytes = "queue-mib", memoryMebibytes = "memory-mib", spillMebibytes = "spill-mib",
-            stallMilliseconds = "stall-ms"
+            stallMilliseconds = "stall-ms", copyMebibytes = "copy-mib-per-second"
     }
 
     static let keys = CodingKeys.allCases.map(\.rawValue)
@@ -27,6 +29,7 @@ public struct DiskLimits: Codable, Sendable, Equatable {
         memoryMebibytes = try values.decodeIfPresent(Int.self, forKey: .memoryMebibytes) ?? memoryMebibytes
         spillMebibytes = try values.decodeIfPresent(Int.self, forKey: .spillMebibytes) ?? spillMebibytes
         stallMilliseconds = try values.number(forKey: .stallMilliseconds) ?? stallMilliseconds
+        copyMebibytes = try values.decodeIfPresent(Int.self, forKey: .copyMebibytes) ?? copyMebibytes
     }
 
     func validate(_ demand: (Bool, String) throws(HostDaemonError) -> Void) throws(HostDaemonError) {
@@ -35,6 +38,7 @@ public struct DiskLimits: Codable, Sendable, Equatable {
         try demand((8...65_536).contains(memoryMebibytes), "`disks.memory-mib` must lie between 8 and 65536")
         try demand((0...1_048_576).contains(spillMebibytes), "`disks.spill-mib` must lie between 0 and 1048576")
         try demand((100...60_000).contains(stallMilliseconds), "`disks.stall-ms` must lie between 100 and 60000")
+        try demand((0...1_048_576).contains(copyMebibytes), "`disks.copy-mib-per-second` must lie between 0 and 1048576")
     }
 
     /// Where the copy of a machine's disk lives unless the operator says otherwise.

@@ -13,6 +13,11 @@ final class DiskReplication {
     let queue: WriteQueue
     private let server: NBDServer
     private let mirrors: [DiskMirror]
+    private let comparisons: [BlockComparison]
+    private var tables: TableReception?
+    /// Bytes per second of all mirrors together; 0 without a limit.
+    private let copyRate: UInt64
+    private var unfinished: Int
     private var flusher: ImageFlusher?
     private var sender: WriteSender?
     private var attached = 0
@@ -31,8 +36,12 @@ final class DiskReplication {
         let queue = try WriteQueue(
             byteCount: limits.queueMebibytes << 20, patience: UInt64(limits.stallMilliseconds * 1e6), broken: broken)
         self.queue = queue
+        let comparisons = disks.enumerated().map { BlockComparison(disk: $0, byteCount: $1.byteCount, queue: queue) }
+        self.comparisons = comparisons
+        copyRate = UInt64(limits.copyMebibytes) << 20
+        unfinished = disks.count
         let exports = disks.enumerated().map { index, disk in
-            ReplicatedDisk(name: "disk\(index)", index: index, byteCount: disk.byteCount, queue: queue)
+            ReplicatedDisk(name: "disk\(index)", index: index, byteCount: disk.byteCount, queue: queue, comparison: comparisons[index])
         }
         do throws(NBDError) {
             server = try NBDServer(
@@ -42,12 +51,34 @@ final class DiskReplication {
         }
         flusher = try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue)
         mirrors = disks.enumerated().map { index, disk in
-            DiskMirror(index: index, disk: disk, socketPath: socketPath, export: "disk\(index)")
+            DiskMirror(
+                index: index, disk: disk, socketPath: socketPath, export: "disk\(index)", blockBytes: comparisons[index].grid.blockBytes)
         }
     }
 
     /// Sends everything over this stream from now on.
-    func send(over stream: SealedStream) throws(HostDaemonError) { sender = try WriteSender(queue: queue, stream: stream) }
+    func send(over stream: SealedStream) throws(HostDaemonError) {
+        sender = try WriteSender(queue: queue, stream: stream)
+        tables = TableReception(stream: stream, comparisons: comparisons)
+    }
+
+    /// Takes what has arrived of the backup's word about its images; true when that is all.
+    func learn() throws(HostDaemonError) -> Bool {
+        guard let tables else { return true }
+        try tables.takeArrived()
+        return tables.isComplete
+    }
+
+    /// What is known of each disk's comparison with its copy, in bytes.
+    var comparison: [(reported: UInt64, differing: UInt64, skipped: UInt64)] {
+        comparisons.map { ($0.reportedBytes, $0.differingBytes, $0.skippedBytes) }
+    }
+
+    /// The disks are copied: every write goes to the backup from now on, as it is.
+    func finishCopy() {
+        for comparison in comparisons { comparison.finish() }
+        tables = nil
+    }
 
     /// Bytes handed to the link so far.
     var bytesSent: UInt64 { sender?.bytesSent ?? 0 }
@@ -55,7 +86,7 @@ final class DiskReplication {
     /// Lets QEMU copy each disk and every write from now on; the guest runs on.
     func attach(_ qmp: QMPClient) throws(HypervisorError) {
         for mirror in mirrors {
-            try mirror.attach(qmp)
+            try mirror.attach(qmp, bytesPerSecond: copyRate / UInt64(mirrors.count))
             attached += 1
         }
     }
@@ -63,10 +94,17 @@ final class DiskReplication {
     /// How far the copies have come: bytes done and in all, and whether every write reaches both sides.
     func progress(_ qmp: QMPClient) throws(HypervisorError) -> (done: UInt64, total: UInt64, isReady: Bool) {
         var (done, total, isReady) = (UInt64(0), UInt64(0), true)
-        for state in try DiskMirror.states(qmp, of: mirrors) {
+        var rest: [DiskMirror] = []
+        for (mirror, state) in zip(mirrors, try DiskMirror.states(qmp, of: mirrors)) {
             done += state.done
             total += state.total
             isReady = isReady && state.isReady
+            if !state.isReady { rest.append(mirror) }
+        }
+        // What the limit leaves to finished ones belongs to the others.
+        if copyRate > 0, !rest.isEmpty, rest.count < unfinished {
+            unfinished = rest.count
+            for mirror in rest { try mirror.setSpeed(qmp, bytesPerSecond: copyRate / UInt64(rest.count)) }
         }
         return (done, total, isReady)
     }
@@ -75,6 +113,7 @@ final class DiskReplication {
     ///
     /// - Parameter base: stands for the disks' contents before the first epoch.
     func close(base: EpochIdentity) {
+        if !isStaged { finishCopy() }
         boundary = queue.close()
         guard !isStaged else { return }
         isStaged = true

@@ -22,6 +22,7 @@ final class DiskStore: Sendable {
     private let images: [RawImage]
     private let stage: WriteStage
     private let lengths: [UInt64]
+    private let checksums: ImageChecksums
     private let progress = ConditionLock()
     private let state: State
     private let post: @Sendable (Event) -> Void
@@ -42,10 +43,12 @@ final class DiskStore: Sendable {
     }
 
     init(
-        images: [RawImage], memoryBytes: Int, fileBytes: Int, folder: String, post: @escaping @Sendable (Event) -> Void
+        images: [RawImage], memoryBytes: Int, fileBytes: Int, folder: String, readRate: UInt64 = 0,
+        post: @escaping @Sendable (Event) -> Void
     ) throws(HostDaemonError) {
         self.images = images
         lengths = images.map(\.byteCount)
+        checksums = ImageChecksums(images: images, bytesPerSecond: readRate)
         stage = try WriteStage(memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder)
         state = State()
         self.post = post
@@ -56,11 +59,15 @@ final class DiskStore: Sendable {
     /// Bytes that went into the images since the beginning.
     var appliedBytes: UInt64 { progress.withLock { state.appliedBytes } }
 
-    /// Begins to take the stream; call once.
+    /// Says what the images hold already, and takes the stream; call once.
     func receive(_ stream: SealedStream, base: EpochIdentity) throws(HostDaemonError) {
         state.stream = stream
         state.receiver = try DedicatedThread(name: "disk-receiver", urgent: true) { [self] in
-            do { try takeMessages(from: stream, base: base) } catch {
+            do {
+                // First, so that nothing of what comes is among it.
+                try checksums.send(over: stream)
+                try takeMessages(from: stream, base: base)
+            } catch {
                 // A stream that ends is the link's or the primary's matter; anything else leaves this host without a way on.
                 if let error = error as? LinkError { post(.ended(error.message)) } else { post(.failed("\(error)")) }
             }
@@ -165,6 +172,7 @@ final class DiskStore: Sendable {
     ///
     /// - Parameter dropping: leaves out all that is not in the images yet, since nobody will use them.
     func finish(dropping: Bool = false) throws(HostDaemonError) {
+        checksums.cancel()
         state.stream?.shutdown()
         stage.end()
         state.receiver?.join()

@@ -4,12 +4,12 @@ internal import UnderstudyCore
 
 /// A replicated disk's raw image on the backup host. Written through the page cache; `flush` makes it durable.
 ///
-/// One thread at a time uses it.
+/// One thread at a time uses it; before the first write several may read.
 final class RawImage: @unchecked Sendable {
-    // SAFETY: the descriptor is constant, and the documented contract is one thread at a time.
+    // SAFETY: the descriptor is constant, and the documented contract is one thread at a time; reading moves no state of it.
     let path: String
     let byteCount: UInt64
-    private let descriptor: CInt
+    let descriptor: CInt
 
     /// Zeroes are written in pieces of this size where the file system cannot punch holes.
     private static let zeroesLength = 1 << 20
@@ -63,7 +63,7 @@ final class RawImage: @unchecked Sendable {
         guard fdatasync(descriptor) == 0 else { throw Self.failure("flushed", path) }
     }
 
-    private static func failure(_ what: String, _ path: String) -> HostDaemonError {
+    static func failure(_ what: String, _ path: String) -> HostDaemonError {
         HostDaemonError(.system, "the disk's copy \(path) cannot be \(what): \(String(cString: strerror(errno)))")
     }
 }

@@ -10,12 +10,14 @@ final class ReplicatedDisk: NBDExport {
     let hasFastZeroes = true
     private let index: UInt16
     private let queue: WriteQueue
+    private let comparison: BlockComparison
 
-    init(name: String, index: Int, byteCount: UInt64, queue: WriteQueue) {
+    init(name: String, index: Int, byteCount: UInt64, queue: WriteQueue, comparison: BlockComparison) {
         self.name = name
         self.index = UInt16(index)
         self.byteCount = byteCount
         self.queue = queue
+        self.comparison = comparison
     }
 
     func reserve(length: Int) -> NBDBuffer? {
@@ -25,16 +27,19 @@ final class ReplicatedDisk: NBDExport {
     func abandon(_ buffer: NBDBuffer) { queue.abandon(Self.place(buffer)) }
 
     func write(_ buffer: NBDBuffer, at offset: UInt64, forceUnitAccess: Bool) -> NBDErrorCode? {
+        if comparison.take(UnsafeRawBufferPointer(buffer.bytes), place: Self.place(buffer), at: offset) { return nil }
         queue.append(.data, disk: index, offset: offset, length: UInt64(buffer.bytes.count), place: Self.place(buffer))
         return nil
     }
 
     func writeZeroes(at offset: UInt64, length: UInt64, mayTrim: Bool, forceUnitAccess: Bool) -> NBDErrorCode? {
+        if comparison.take(.zeroes, at: offset, length: length) { return nil }
         queue.append(.zeroes, disk: index, offset: offset, length: length, place: nil)
         return nil
     }
 
     func trim(at offset: UInt64, length: UInt64) -> NBDErrorCode? {
+        if comparison.take(.discard, at: offset, length: length) { return nil }
         queue.append(.discard, disk: index, offset: offset, length: length, place: nil)
         return nil
     }

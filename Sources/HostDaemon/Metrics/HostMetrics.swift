@@ -85,6 +85,12 @@ struct HostMetrics {
         ) {
             $0.status.disks?.first.map { Double($0.replicatedBytes) }
         }
+        gauge(&out, "understudy_machine_disk_differing_bytes", "Bytes of the disks that their copies did not hold when protection began.") {
+            $0.status.disks?.compactMap(\.differingBytes).reduce(0) { $0 + Double($1) }
+        }
+        gauge(&out, "understudy_machine_disk_skipped_bytes", "Bytes of the disks that were not sent, since their copies held them.") {
+            $0.status.disks?.compactMap(\.skippedBytes).reduce(0) { $0 + Double($1) }
+        }
         gauge(&out, "understudy_machine_disk_backlog_bytes", "Bytes of disk writes that wait for the link.") {
             $0.status.disks?.first.map { Double($0.backlogBytes) }
         }

@@ -53,6 +53,7 @@ extension PrimarySession {
     /// Copies the disks' contents while the guest runs; afterwards every write reaches the backup.
     func copyDisks() throws(HostDaemonError) {
         guard let disks, let qmp else { return }
+        try compareDisks(disks)
         report("disks-synchronising", "copying \(Self.list(disks.disks)) to \(request.backup)")
         do throws(HypervisorError) { try disks.attach(qmp) } catch {
             throw HostDaemonError(.refused, "a disk cannot be replicated: \(error.message)", cause: error)
@@ -65,20 +66,16 @@ extension PrimarySession {
                 throw HostDaemonError(.peer, "the copy of the disks broke off: \(disks.failure ?? error.message)", cause: error)
             }
             let seconds = max(1e-3, Double(MonotonicClock.now - begun) / 1e9)
-            let rest = state.total - min(state.done, state.total)
-            let rate = Double(state.done) / seconds
-            progress(
-                SynchronisationProgress(
-                    phase: "disks", round: 1, sentBytes: state.done, remainingBytes: rest, bytesPerSecond: rate,
-                    remainingSeconds: rate > 0 ? Double(rest) / rate : nil))
+            showCopy(disks, done: state.done, total: state.total, seconds: seconds)
             if state.isReady { break }
             try pump(seconds: 0.1)
         }
         context.faults.pass(.disksCopied)
-        report("disks-synchronised", "\(Self.list(disks.disks)) on \(request.backup): every write goes there from now on")
+        disks.finishCopy()
+        reportCopy(disks, seconds: Double(MonotonicClock.now - begun) / 1e9)
     }
 
-    private static func list(_ disks: [BlockDevice]) -> String {
+    static func list(_ disks: [BlockDevice]) -> String {
         disks.map { "\($0.name) (\($0.byteCount >> 20) MiB)" }.joined(separator: ", ")
     }
 

@@ -20,6 +20,7 @@ public struct DiskMirror: Sendable {
     private let disk: BlockDevice
     private let socketPath: String
     private let export: String
+    private let blockBytes: UInt64
 
     private static let prefix = "understudy-mirror-"
     private static let targetPrefix = "understudy-target-"
@@ -27,17 +28,21 @@ public struct DiskMirror: Sendable {
     /// - Parameters:
     ///   - index: tells this machine's mirrors apart.
     ///   - socketPath: the NBD server's Unix socket, which QEMU must be able to reach.
-    public init(index: Int, disk: BlockDevice, socketPath: String, export: String) {
+    ///   - blockBytes: what is copied begins and ends at multiples of this, a power of two; 64 MiB at the most.
+    public init(index: Int, disk: BlockDevice, socketPath: String, export: String, blockBytes: UInt64 = 64 << 10) {
         job = "\(Self.prefix)\(index)"
         target = "\(Self.targetPrefix)\(index)"
         filter = "understudy-filter-\(index)"
         self.disk = disk
         self.socketPath = socketPath
         self.export = export
+        self.blockBytes = min(blockBytes, 64 << 20)
     }
 
     /// Starts the mirror.
-    public func attach(_ qmp: QMPClient) throws(HypervisorError) {
+    ///
+    /// - Parameter bytesPerSecond: of what the guest does not write itself; 0 without a limit.
+    public func attach(_ qmp: QMPClient, bytesPerSecond: UInt64 = 0) throws(HypervisorError) {
         let server: JSONValue = ["type": "unix", "path": .string(socketPath)]
         try command(
             qmp, "blockdev-add",
@@ -49,10 +54,21 @@ public struct DiskMirror: Sendable {
                 [
                     "job-id": .string(job), "device": .string(disk.node), "target": .string(target), "filter-node-name": .string(filter),
                     "sync": "full", "copy-mode": "write-blocking", "on-source-error": "stop", "on-target-error": "stop",
+                    "granularity": .unsigned(blockBytes), "speed": .unsigned(bytesPerSecond),
                 ], what: "cannot be mirrored")
         } catch {
             _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(target)])
             throw error
+        }
+    }
+
+    /// Limits how fast the disk's contents are copied; 0 for no limit.
+    public func setSpeed(_ qmp: QMPClient, bytesPerSecond: UInt64) throws(HypervisorError) {
+        do throws(QMPError) {
+            try qmp.execute("block-job-set-speed", arguments: ["device": .string(job), "speed": .unsigned(bytesPerSecond)])
+        } catch {
+            // A job that ends at this moment is told of by its event.
+            guard error.code == .commandFailed else { throw HypervisorError(error) }
         }
     }
 

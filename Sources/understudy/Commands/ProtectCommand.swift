@@ -141,10 +141,11 @@ struct ProtectCommand: ParsableCommand {
             Output.line(Output.json(["progress": progress]))
         } else {
             let rest = progress.remainingSeconds.map { String(format: ", %.1f s left", $0) } ?? ""
+            let same = progress.skippedBytes.map { String(format: ", %.0f MiB there already", Double($0) / 1_048_576) } ?? ""
             Output.progress(
                 String(
-                    format: "%@: round %d, %.0f MiB sent, %.0f MiB to go, %.0f MiB/s%@", progress.phase, progress.round,
-                    Double(progress.sentBytes) / 1_048_576,
+                    format: "%@: round %d, %.0f MiB sent%@, %.0f MiB to go, %.0f MiB/s%@", progress.phase, progress.round,
+                    Double(progress.sentBytes) / 1_048_576, same,
                     Double(progress.remainingBytes) / 1_048_576, progress.bytesPerSecond / 1_048_576, rest))
         }
     }
