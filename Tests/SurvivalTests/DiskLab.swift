@@ -62,6 +62,15 @@ final class DiskLab {
         #expect(copies.count == 2)
     }
 
+    /// The copies held most of the disks already, and only the rest was sent.
+    func expectComparison() {
+        let disks = pair.status(pair.active)?.disks ?? []
+        let differing = disks.reduce(0) { $0 + ($1.differingBytes ?? $1.byteCount) }
+        #expect(differing > 0 && differing < disks.reduce(0) { $0 + $1.byteCount } / 2, "\(disks)")
+        #expect(disks.contains { ($0.skippedBytes ?? 0) > 0 }, "\(disks)")
+        #expect(pair.log(of: pair.active).contains("MiB differed"))
+    }
+
     /// The guest knows what it wrote to every block of its disk.
     func expectKnownBlocks(_ place: String) throws {
         let state = try pair.lab.blockState(checking: true)

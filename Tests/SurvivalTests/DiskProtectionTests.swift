@@ -71,6 +71,7 @@ struct DiskProtectionTests {
         try pair.revive(.second)
         try pair.protect()
         lab.noteCopies()
+        lab.expectComparison()
         try pair.awaitEpochs(5)
         let again = MonotonicTime.now()
         try pair.killFirstHost()
@@ -94,6 +95,8 @@ struct DiskProtectionTests {
         #expect(try signatures(copies).allSatisfy { $0.contains("copy") })
         try pair.protect()
         lab.noteCopies()
+        // The other host's copy is the one on which the guest ran there.
+        lab.expectComparison()
         try pair.awaitEpochs(5)
         try lab.expectKnownBlocks("moved back")
         _ = try pair.switchOver()

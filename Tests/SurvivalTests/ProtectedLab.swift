@@ -105,13 +105,18 @@ final class ProtectedLab {
     }
 
     /// Protects the guest where it runs; returns when it is protected. A guest that Understudy knows already needs no QMP socket.
-    func protect(intervalMilliseconds: Double = 25, unsafeNoOutputCommit: Bool = false) throws {
+    ///
+    /// - Parameter copies: where the backup shall keep the disks, whatever is there already.
+    func protect(intervalMilliseconds: Double = 25, unsafeNoOutputCommit: Bool = false, copies: [String: String]? = nil) throws {
         times.protectRequestedAt = MonotonicTime.now()
         var attempts = 3
         while true {
             attempts -= 1
             do {
-                _ = try daemon(active).perform(.protect(request(intervalMilliseconds, unsafeNoOutputCommit)))
+                var request = request(intervalMilliseconds, unsafeNoOutputCommit)
+                request.diskPaths = copies
+                request.overwriteDisks = copies != nil
+                _ = try daemon(active).perform(.protect(request))
                 break
             } catch {
                 // On a loaded machine QEMU may not stop within the detection time: the product then says so, and the guest runs on.
