@@ -31,6 +31,44 @@ struct DiskExactnessTests {
         try machine.io("write -P 1 0 512")
     }
 
+    @Test(.enabled(if: FailingDisk.canRun, "needs nbdkit"))
+    func `a write that fails on the primary's own disk is in neither image, and what follows is in both`() throws {
+        let disk = FailingDisk()
+        let machine = try MirroredMachine(source: disk.serve)
+        try machine.io("write -P 1 0 1M")
+        try machine.attach()
+        try machine.commit(1)
+        try disk.fail(true)
+        try machine.io("write -P 9 65536 4096")
+        try disk.fail(false)
+        #expect(try machine.contents()[65536] == 1)
+        try machine.io("write -P 3 8192 4096")
+        try machine.commit(2)
+        #expect(try machine.contents()[8192] == 3)
+        #expect(try machine.contents() == machine.copy())
+        #expect(machine.failures.isEmpty)
+        #expect(machine.replication.stop(machine.qmp) == nil)
+    }
+
+    @Test(.enabled(if: FailingDisk.canRun, "needs nbdkit"))
+    func `a disk that cannot be read for its first copy ends the protection in words, and nothing hangs on it afterwards`() throws {
+        let disk = FailingDisk()
+        let machine = try MirroredMachine(source: disk.serve)
+        try machine.io("write -P 1 0 1M")
+        try disk.fail(true)
+        try machine.replication.attach(machine.qmp)
+        try machine.wait("QEMU's word") {
+            _ = try machine.qmp.execute("query-status")
+            for event in machine.qmp.takeEvents() { machine.replication.note(event) }
+            return machine.replication.failure != nil
+        }
+        #expect(machine.replication.failure?.contains("mirror of disk 0 failed") == true)
+        #expect(machine.replication.stop(machine.qmp) == nil)
+        #expect(try machine.traces().isEmpty)
+        try disk.fail(false)
+        try machine.io("write -P 2 0 4096")
+    }
+
     private static func request(_ numbers: inout SplitMixNumbers) -> String {
         let sectors = Int.random(in: 1...64, using: &numbers)
         let offset = Int.random(in: 0...Int(MirroredMachine.byteCount) / 512 - sectors, using: &numbers) * 512

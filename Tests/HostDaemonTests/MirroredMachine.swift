@@ -24,10 +24,13 @@ final class MirroredMachine {
     private let process = Process()
     private let node = "d0"
 
-    /// - Parameter bytesPerSecond: how slowly the machine's disk reads and writes; nil: as fast as it can. A machine with a slow disk runs, so
-    ///   that it can be stopped, and memory that it uses after it was freed ends it at once.
+    /// - Parameters:
+    ///   - bytesPerSecond: how slowly the machine's disk reads and writes; nil: as fast as it can. A machine with a slow disk runs, so that it
+    ///     can be stopped, and memory that it uses after it was freed ends it at once.
+    ///   - source: where QEMU finds the image's bytes when not in its file: what stands for `file` in its block device, made once the image is.
     init(
-        qemu: String = qemu, format: String = "raw", byteCount: UInt64 = byteCount, bytesPerSecond: Int? = nil, hasSecondDisk: Bool = false
+        qemu: String = qemu, format: String = "raw", byteCount: UInt64 = byteCount, bytesPerSecond: Int? = nil, hasSecondDisk: Bool = false,
+        source: ((_ image: String) throws -> String)? = nil
     ) throws {
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-mirror-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -37,10 +40,9 @@ final class MirroredMachine {
         try Self.run(["/usr/bin/qemu-img", "create", "-q", "-f", format, image, "\(byteCount)"])
         let socket = "\(folder)/qmp"
         process.executableURL = URL(fileURLWithPath: qemu)
-        let file =
-            bytesPerSecond == nil
-            ? "file.driver=file,file.filename=\(image)"
-            : "file.driver=throttle,file.throttle-group=slow,file.file.driver=file,file.file.filename=\(image)"
+        let plain = "file.driver=file,file.filename=\(image)"
+        let slow = "file.driver=throttle,file.throttle-group=slow,file.file.driver=file,file.file.filename=\(image)"
+        let file = try source?(image) ?? (bytesPerSecond == nil ? plain : slow)
         process.arguments = [
             "-machine", "q35", "-accel", "tcg", "-nodefaults", "-display", "none", "-m", "32",
             "-object", "throttle-group,id=slow,x-bps-read=\(bytesPerSecond ?? 0),x-bps-write=\(bytesPerSecond ?? 0)",

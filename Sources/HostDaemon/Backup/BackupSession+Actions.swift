@@ -145,9 +145,7 @@ extension BackupSession {
     private func stopReceiving() {
         _ = receiver?.finish()
         receiver = nil
-        do throws(HostDaemonError) { try finishDisks(dropping: true) } catch {
-            report("disk-copy-failed", "a disk's copy is incomplete: \(error.message)", level: .warning)
-        }
+        dropDisks()
         stream?.shutdown()
         stream = nil
     }

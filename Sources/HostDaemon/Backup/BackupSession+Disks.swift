@@ -117,12 +117,36 @@ extension BackupSession {
     }
 
     /// Brings the images to the last committed epoch; later writes are dropped.
-    ///
-    /// - Parameter dropping: nobody will use the images, so they are left as they are.
-    func finishDisks(dropping: Bool = false) throws(HostDaemonError) {
+    func finishDisks() throws(HostDaemonError) {
         guard let disks else { return }
         self.disks = nil
-        try disks.finish(dropping: dropping)
+        try disks.finish()
         context.faults.pass(.disksFinished)
+    }
+
+    /// Nobody will use the images, so they are left as they are.
+    func dropDisks() {
+        guard let disks else { return }
+        self.disks = nil
+        do throws(HostDaemonError) {
+            if try disks.drop(within: Self.dropPatience) { return }
+            report(
+                "disk-copy-failed", "the file system of \(copyPlaces) still hangs: the copies are in use until it goes on", level: .error)
+        } catch {
+            report("disk-copy-failed", "the copies \(copyPlaces) are not let go of: \(error.message)", level: .error)
+        }
+    }
+
+    private static let dropPatience: UInt64 = 2_000_000_000
+
+    private var copyPlaces: String { diskPaths.joined(separator: ", ") }
+
+    /// A file system that hangs has failed, though it does not say so: a takeover would wait for it.
+    func watchDisks() {
+        let limit = max(2, 5 * context.configuration.disks.stallMilliseconds / 1000)
+        guard acknowledges, let disks, Double(disks.standstill) > limit * 1e9 else { return }
+        handle(
+            DiskStore.Event.failed(
+                "the file system of \(copyPlaces) has taken nothing for \(limit) s: look after that storage, then `protect` again"))
     }
 }

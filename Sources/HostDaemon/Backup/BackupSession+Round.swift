@@ -19,6 +19,7 @@ extension BackupSession {
             shared.withLock { $0.lastRound = MonotonicClock.now }
             for message in mailbox.take() { handle(message) }
             if waits[1].revents != 0 { standbyEnded() }
+            watchDisks()
             stageWhole()
             happen(.tick)
         }

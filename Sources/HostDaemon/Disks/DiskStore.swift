@@ -28,14 +28,18 @@ final class DiskStore: Sendable {
     private let post: @Sendable (Event) -> Void
 
     private final class State: @unchecked Sendable {
-        // SAFETY: only touched inside `progress`, but for the threads and the stream, which the session's thread alone uses.
+        // SAFETY: only touched inside `progress`, but for the threads and the stream, which the session's thread alone uses, and after it the
+        // one that drops everything.
         /// The last entry that may be written to the images: everything while the disks are still being copied.
         var committed = UInt64.max
         /// Bytes that went into the images since the beginning.
         var appliedBytes: UInt64 = 0
+        /// When the applying thread began with what it does now, monotonic nanoseconds; nil while it has nothing to do.
+        var stepBegan: UInt64?
         var isFinishing = false
         /// Nobody will use the images: what waits is not worth writing.
         var isDropping = false
+        var isDropped = false
         var failure: HostDaemonError?
         var stream: SealedStream?
         var receiver: DedicatedThread?
@@ -58,6 +62,11 @@ final class DiskStore: Sendable {
     var backlog: UInt64 { stage.backlog }
     /// Bytes that went into the images since the beginning.
     var appliedBytes: UInt64 { progress.withLock { state.appliedBytes } }
+
+    /// For how many nanoseconds the images' file systems have not taken what was given to them.
+    var standstill: UInt64 {
+        progress.withLock { state.stepBegan.map { MonotonicClock.now - min($0, MonotonicClock.now) } ?? 0 }
+    }
 
     /// Says what the images hold already, and takes the stream; call once.
     func receive(_ stream: SealedStream, base: EpochIdentity) throws(HostDaemonError) {
@@ -118,7 +127,10 @@ final class DiskStore: Sendable {
         var dirty: UInt64 = 0
         while true {
             // Looked at before the stage is: what was committed before the end was asked for is then seen there.
-            let (isOver, isDropping) = progress.withLock { (state.isFinishing, state.isDropping) }
+            let (isOver, isDropping) = progress.withLock {
+                state.stepBegan = MonotonicClock.now
+                return (state.isFinishing, state.isDropping)
+            }
             if isDropping { return }
             if let message = try stage.next(), try write(message) {
                 dirty += UInt64(message.count)
@@ -135,6 +147,7 @@ final class DiskStore: Sendable {
             }
         }
         for image in images { try image.flush() }
+        progress.withLock { state.stepBegan = nil }
     }
 
     /// So much may be in the page cache only.
@@ -142,6 +155,7 @@ final class DiskStore: Sendable {
 
     private func waitForMore() {
         progress.withLock {
+            state.stepBegan = nil
             guard !state.isFinishing else { return }
             // Whatever arrived since the look is announced within the lock; the limit covers what came in between.
             _ = progress.wait(until: MonotonicClock.now + 20_000_000)
@@ -169,9 +183,29 @@ final class DiskStore: Sendable {
     private func mayApply(_ entry: UInt64) -> Bool { progress.withLock { entry <= state.committed } }
 
     /// Ends the stream, writes everything committed to the images, drops the rest and makes the images durable.
+    func finish() throws(HostDaemonError) { try end(dropping: false) }
+
+    /// Ends the stream and leaves the images as they are, since nobody will use them.
     ///
-    /// - Parameter dropping: leaves out all that is not in the images yet, since nobody will use them.
-    func finish(dropping: Bool = false) throws(HostDaemonError) {
+    /// - Parameter nanoseconds: how long the threads may take for it; one that hangs in a file system ends when that goes on.
+    /// - Returns: false when they take longer: the images stay open for so long.
+    func drop(within nanoseconds: UInt64) throws(HostDaemonError) -> Bool {
+        try DedicatedThread(name: "disk-dropper") { [self] in
+            // What the images lack is told already, and concerns nobody any more.
+            do throws(HostDaemonError) { try end(dropping: true) } catch {}
+            progress.withLock {
+                state.isDropped = true
+                progress.announce()
+            }
+        }
+        let limit = MonotonicClock.now + nanoseconds
+        return progress.withLock {
+            while !state.isDropped, MonotonicClock.now < limit { _ = progress.wait(until: limit) }
+            return state.isDropped
+        }
+    }
+
+    private func end(dropping: Bool) throws(HostDaemonError) {
         checksums.cancel()
         state.stream?.shutdown()
         stage.end()

@@ -64,6 +64,7 @@ final class RawImage: @unchecked Sendable {
     }
 
     static func failure(_ what: String, _ path: String) -> HostDaemonError {
-        HostDaemonError(.system, "the disk's copy \(path) cannot be \(what): \(String(cString: strerror(errno)))")
+        let remedy = errno == ENOSPC ? ": make room there, or name another place by `--disk`, then `protect` again" : ""
+        return HostDaemonError(.system, "the disk's copy \(path) cannot be \(what): \(String(cString: strerror(errno)))\(remedy)")
     }
 }
