@@ -31,6 +31,8 @@ public struct ProtectRequest: Codable, Sendable, Equatable {
     public var diskPaths: [String: String]?
     /// Accepts that the copies overwrite files that hold something else.
     public var overwriteDisks: Bool?
+    /// Both hosts see the same images of the disks: nothing is copied, and the guest's writes are held back until their epochs are committed.
+    public var sharedDisks: Bool?
 
     public init(name: String, qmp: String?, backup: String, intervalMilliseconds: Double, unsafeNoOutputCommit: Bool = false) {
         self.name = name

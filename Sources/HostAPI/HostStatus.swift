@@ -188,8 +188,11 @@ public struct DiskStatus: Codable, Sendable, Equatable {
     public var differingBytes: UInt64?
     /// Bytes of this disk that were compared and not sent, since its copy held them already.
     public var skippedBytes: UInt64?
+    /// Whether both hosts see the same image, which is then what `copy` names; nil from a daemon that does not tell.
+    public var shared: Bool?
 
-    public init(name: String, byteCount: UInt64, copy: String, backlogBytes: UInt64, replicatedBytes: UInt64) {
+    public init(name: String, byteCount: UInt64, copy: String, backlogBytes: UInt64, replicatedBytes: UInt64, shared: Bool? = nil) {
+        self.shared = shared
         self.name = name
         self.byteCount = byteCount
         self.copy = copy

@@ -53,7 +53,11 @@ enum StatusText {
             lines += cards.map { "    \($0.tap): \($0.heldFrames) held, \($0.releasedFrames) released, \($0.droppedFrames) dropped" }
         }
         lines += (machine.disks ?? []).map { disk in
-            "  disk \(disk.name): \(disk.byteCount >> 20) MiB, every write goes to \(disk.copy)\(machine.peer.map { " on \($0)" } ?? "")"
+            if disk.shared == true {
+                return "  disk \(disk.name): \(disk.byteCount >> 20) MiB, shared: writes wait for their commit, then go to \(disk.copy)"
+            }
+            return
+                "  disk \(disk.name): \(disk.byteCount >> 20) MiB, every write goes to \(disk.copy)\(machine.peer.map { " on \($0)" } ?? "")"
         }
         let differing = (machine.disks ?? []).compactMap(\.differingBytes)
         if !differing.isEmpty {

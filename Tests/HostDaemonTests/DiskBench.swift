@@ -13,13 +13,17 @@ final class DiskBench {
 
     /// - Parameters:
     ///   - lengths: the disks' sizes.
+    ///   - isShared: both hosts see the images.
     ///   - memoryBytes: what the backup keeps in memory; the rest goes to a file of at most `fileBytes`.
-    init(lengths: [Int] = [1 << 20, 256 << 10], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30, patience: UInt64 = 60_000_000_000)
+    init(
+        lengths: [Int] = [1 << 20, 256 << 10], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30, patience: UInt64 = 60_000_000_000,
+        isShared: Bool = false
+    )
         throws
     {
         self.lengths = lengths
         model = lengths.map { [UInt8](repeating: 0, count: $0) }
-        replica = try ReplicaBench(lengths: lengths.map(UInt64.init), memoryBytes: memoryBytes, fileBytes: fileBytes)
+        replica = try ReplicaBench(lengths: lengths.map(UInt64.init), memoryBytes: memoryBytes, fileBytes: fileBytes, isShared: isShared)
         queue = try WriteQueue(byteCount: 64 << 20, patience: patience, broken: replica.failed)
         sender = try WriteSender(queue: queue, stream: replica.stream)
     }
@@ -67,6 +71,14 @@ final class DiskBench {
     func staged(_ epoch: UInt64) throws -> UInt64 { try replica.staged(epoch) }
 
     func wait(_ what: String, until condition: () throws -> Bool) throws { try replica.wait(what, until: condition) }
+
+    /// The takeover of images that both hosts see.
+    func finishShared() throws {
+        try store.finish(
+            into: lengths.enumerated().map { try RawImage(shared: "\(folder)/disk\($0.offset)", byteCount: UInt64($0.element)) })
+    }
+
+    func content(_ first: Int, _ count: Int) throws -> [UInt8] { Array(replica.image(0)[first..<first + count]) }
 
     /// Whether the images hold exactly this.
     func holds(_ contents: [[UInt8]]) -> Bool { lengths.indices.allSatisfy { replica.image($0) == contents[$0] } }

@@ -60,6 +60,28 @@ import UnderstudyCore
         #expect(!bench.holds(snapshot))
     }
 
+    /// The images are the primary's until the takeover; only what it may not have written is written again.
+    @Test(arguments: [false, true]) func `of shared images the last committed epoch is written again`(nextHasCome: Bool) throws {
+        let bench = try DiskBench(isShared: true)
+        bench.write([9], at: 0)
+        bench.mark(0, through: bench.close())
+        bench.write([1], at: 1)
+        bench.mark(1, through: bench.close())
+        bench.store.commit(through: try bench.staged(1))
+        bench.write([2], at: 2)
+        bench.mark(2, through: bench.close())
+        let second = try bench.staged(2)
+        bench.store.releaseCommitted()
+        bench.store.commit(through: second)
+        bench.write([3], at: 3)
+        bench.mark(3, through: bench.close())
+        _ = try bench.staged(3)
+        if nextHasCome { bench.store.releaseCommitted() }
+        #expect(try bench.content(0, 4) == [0, 0, 0, 0])
+        try bench.finishShared()
+        #expect(try bench.content(0, 4) == (nextHasCome ? [0, 0, 0, 0] : [0, 0, 2, 0]))
+    }
+
     @Test func `an epoch larger than the memory waits in a file`() throws {
         var generator = SplitMixNumbers(state: 3)
         let bench = try DiskBench(lengths: [64 << 20], memoryBytes: 4 << 20)

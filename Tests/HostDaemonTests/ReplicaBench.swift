@@ -25,11 +25,13 @@ final class ReplicaBench {
 
     /// - Parameters:
     ///   - lengths: the disks' sizes.
+    ///   - isShared: both hosts see the images.
     ///   - memoryBytes: what the backup keeps in memory; the rest goes to a file of at most `fileBytes`.
     ///   - existing: a folder that may have images already, and stays; nil for a new one.
     ///   - readRate: how fast they are read, bytes per second; 0 without a limit.
     init(
-        lengths: [UInt64], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30, folder existing: String? = nil, readRate: UInt64 = 0
+        lengths: [UInt64], memoryBytes: Int = 64 << 20, fileBytes: Int = 1 << 30, folder existing: String? = nil, readRate: UInt64 = 0,
+        isShared: Bool = false
     ) throws {
         ownsFolder = existing == nil
         let folder = existing ?? FileManager.default.temporaryDirectory.appendingPathComponent("understudy-disks-\(UUID().uuidString)").path
@@ -37,9 +39,10 @@ final class ReplicaBench {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let words = Words()
         self.words = words
+        let images = try lengths.enumerated().map { try RawImage(path: Self.path($0.offset, in: folder), byteCount: $0.element) }
         let store = try DiskStore(
-            images: lengths.enumerated().map { try RawImage(path: Self.path($0.offset, in: folder), byteCount: $0.element) },
-            memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder, readRate: readRate
+            images: isShared ? [] : images, sharedLengths: isShared ? lengths : [], memoryBytes: memoryBytes, fileBytes: fileBytes,
+            folder: folder, readRate: readRate
         ) { event in
             switch event {
             case .staged(let identity, let entry, _): words.staged.withLock { $0[identity.epoch] = entry }

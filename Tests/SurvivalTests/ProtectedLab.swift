@@ -27,6 +27,8 @@ final class ProtectedLab {
     private(set) var activePID: pid_t
     /// Between the hosts' checkpoint ports, when asked for.
     let proxies: [StreamProxy]
+    /// The guest's disks are protected as images that both hosts see, which in this laboratory they do.
+    var sharedDisks = false
     private let launch: GuestLaunch
     private var sniffer: FrameSniffer?
     private var times = RunTimes()
@@ -137,9 +139,11 @@ final class ProtectedLab {
     }
 
     private func request(_ interval: Double, _ unsafe: Bool) -> ProtectRequest {
-        ProtectRequest(
+        var request = ProtectRequest(
             name: Self.machine, qmp: status(active) == nil ? guest.qmp : nil, backup: host(active.other).name,
             intervalMilliseconds: interval, unsafeNoOutputCommit: unsafe)
+        if sharedDisks { request.sharedDisks = true }
+        return request
     }
 
     /// Moves the guest to the other host on purpose.

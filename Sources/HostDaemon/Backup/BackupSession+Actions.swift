@@ -44,6 +44,12 @@ extension BackupSession {
     private func activate() {
         times.decided = MonotonicClock.now
         context.faults.pass(.takeoverDecided)
+        guard isFenced() else { return }
+        activateFenced()
+    }
+
+    /// As `activate`, once nobody else can write to disks that both hosts see.
+    func activateFenced() {
         guard let standby, let receiver else {
             happen(.activationFailed(reason: "there is no standby"))
             return
@@ -134,6 +140,7 @@ extension BackupSession {
     }
 
     private func disposeStandby() {
+        awaitsFencing = false
         rehearsal?.kill()
         rehearsal = nil
         stopReceiving()
@@ -235,7 +242,7 @@ extension BackupSession {
             pid: standby.pid, taps: taps.map(\.name), disks: diskPaths,
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
-            intervalMilliseconds: order?.interval ?? 25, protectBack: order?.protectBack ?? false)
+            intervalMilliseconds: order?.interval ?? 25, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks)
         do throws(HostDaemonError) {
             try context.promote(machine, context)
         } catch {

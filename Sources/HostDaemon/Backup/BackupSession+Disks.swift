@@ -12,6 +12,7 @@ extension BackupSession {
         guard preparation.disks.count <= Int(UInt8.max) else {
             throw HostDaemonError(.refused, "the machine has \(preparation.disks.count) disks, more than can be replicated")
         }
+        if hasSharedDisks { return try planSharedDisks() }
         var planned: [StandbyDisk] = []
         for wish in preparation.disks {
             let path = wish.path ?? context.configuration.disks.path(machine: name, disk: wish.disk.name)
@@ -50,15 +51,17 @@ extension BackupSession {
         guard !planned.isEmpty else { return }
         var images: [RawImage] = []
         for (index, (disk, wish)) in zip(planned, preparation.disks).enumerated() {
-            let image = try RawImage(path: disk.path, byteCount: wish.disk.byteCount)
-            try DiskCopy(path: disk.path).sign(machine: name)
-            images.append(image)
+            if wish.shared == nil {
+                images.append(try RawImage(path: disk.path, byteCount: wish.disk.byteCount))
+                try DiskCopy(path: disk.path).sign(machine: name)
+            }
             _ = try RawImage(path: StandbyCommandLine.rehearsalImage(ofDisk: index, in: folder), byteCount: wish.disk.byteCount)
         }
         let limits = context.configuration.disks
         try PrivateFolder.make(limits.folder)
         disks = try DiskStore(
-            images: images, memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder,
+            images: images, sharedLengths: hasSharedDisks ? preparation.disks.map(\.disk.byteCount) : [],
+            memoryBytes: limits.memoryMebibytes << 20, fileBytes: limits.spillMebibytes << 20, folder: limits.folder,
             readRate: UInt64(limits.copyMebibytes) << 20
         ) { [mailbox] event in mailbox.post(.disks(event)) }
     }
@@ -74,6 +77,8 @@ extension BackupSession {
         case .staged(let identity, let entry, let bytes):
             context.faults.pass(.writesStaged)
             stagedDisks[identity.epoch] = (entry, bytes)
+            // The primary ends no epoch before its images have the one before.
+            disks?.releaseCommitted()
             stageWhole()
         case .failed(let reason):
             guard acknowledges else { return }

@@ -21,6 +21,7 @@ extension BackupSession {
             if waits[1].revents != 0 { standbyEnded() }
             watchDisks()
             stageWhole()
+            awaitFencing()
             happen(.tick)
         }
     }
@@ -77,6 +78,7 @@ extension BackupSession {
         case .switchOver(let order):
             self.order = order
             happen(.takeoverRequested(.switchover(epoch: order.epoch)))
+        case .imagesLeft: fence?.confirmByWord()
         case .dismiss(let word): happen(.dismissed(DismissalReason(word: word) ?? .cancelled))
         default: report("protocol", "the primary sent a message that only a backup sends", level: .warning)
         }

@@ -61,6 +61,11 @@ final class BackupSession: MachineSession, @unchecked Sendable {
     var stagedDisks: [UInt64: (entry: UInt64, bytes: UInt64)] = [:]
     /// Bytes of disk writes that belong to committed epochs, since the beginning.
     var committedDiskBytes: UInt64 = 0
+    /// Says when images that both hosts see may be written; nil when there are none.
+    var fence: Fence?
+    /// The takeover waits for it.
+    var awaitsFencing = false
+    var fenceTrouble: String?
     /// The epoch whose memory and devices are all here and wait for the rest.
     var stagedMemory: EpochIdentity?
     var beat: UInt64?

@@ -12,6 +12,8 @@ enum ControlMessage: Codable, Sendable {
     case switchOver(SwitchoverOrder)
     case frames([ForwardedFrame])
     case dismiss(reason: String)
+    /// Nothing of this host can reach the images any more that both hosts see.
+    case imagesLeft
     // From a host that checks the pair, and its peer's answer; nothing else goes over their channel.
     case survey(Survey)
     case surveyed(SurveyAnswer)
@@ -31,7 +33,7 @@ enum ControlMessage: Codable, Sendable {
     case log(message: String)
 
     /// The version of this protocol; daemons of different versions refuse each other.
-    static let version = 4
+    static let version = 5
 
     func encoded() -> [UInt8] {
         guard let data = try? JSONEncoder().encode(self) else { preconditionFailure("a control message is always representable as JSON") }
@@ -85,6 +87,8 @@ struct DiskPreparation: Codable, Sendable {
     var path: String?
     /// Whether the operator accepts that a file of that path is overwritten.
     var overwrite: Bool
+    /// The image that both hosts see and that is not copied; nil for a disk with a copy.
+    var shared: SharedImage?
 }
 
 /// What the backup made of a preparation.

@@ -11,6 +11,8 @@ internal import UnderstudyCore
 final class DiskReplication {
     let disks: [BlockDevice]
     let queue: WriteQueue
+    /// What is different when both hosts see the images; nil when the backup keeps copies.
+    let shared: SharedDisks?
     private let server: NBDServer
     private let mirrors: [DiskMirror]
     private let comparisons: [BlockComparison]
@@ -21,27 +23,37 @@ final class DiskReplication {
     private var flusher: ImageFlusher?
     private var sender: WriteSender?
     private var attached = 0
+    private var mirrorHasFailed = false
     private var boundary: UInt64 = 0
     /// Epochs count from here on; before, everything is the copy of the disks' contents.
     private var isStaged = false
 
     /// - Parameters:
     ///   - owner: the user and group of QEMU, which must reach the server's socket.
+    ///   - sharedPaths: the images, when both hosts see them.
     ///   - broken: called once, on any thread, when writes are not replicated any more.
     init(
         disks: [BlockDevice], socketPath: String, owner: (user: UInt32, group: UInt32), workingDirectory: String, limits: DiskLimits,
-        broken: @escaping @Sendable (String) -> Void
+        sharedPaths: [String]? = nil, broken: @escaping @Sendable (String) -> Void
     ) throws(HostDaemonError) {
         self.disks = disks
         let queue = try WriteQueue(
             byteCount: limits.queueMebibytes << 20, patience: UInt64(limits.stallMilliseconds * 1e6), broken: broken)
         self.queue = queue
-        let comparisons = disks.enumerated().map { BlockComparison(disk: $0, byteCount: $1.byteCount, queue: queue) }
+        let shared: SharedDisks? =
+            if let sharedPaths {
+                try SharedDisks(disks: disks, paths: sharedPaths, socketPath: socketPath, limits: limits) { queue.fail($0) }
+            } else { nil }
+        self.shared = shared
+        let copied = shared == nil ? disks : []
+        let comparisons = copied.enumerated().map { BlockComparison(disk: $0, byteCount: $1.byteCount, queue: queue) }
         self.comparisons = comparisons
         copyRate = UInt64(limits.copyMebibytes) << 20
         unfinished = disks.count
-        let exports = disks.enumerated().map { index, disk in
-            ReplicatedDisk(name: "disk\(index)", index: index, byteCount: disk.byteCount, queue: queue, comparison: comparisons[index])
+        let exports: [any NBDExport] = disks.enumerated().map { index, disk in
+            shared?.export(index, name: "disk\(index)", queue: queue)
+                ?? ReplicatedDisk(
+                    name: "disk\(index)", index: index, byteCount: disk.byteCount, queue: queue, comparison: comparisons[index])
         }
         do throws(NBDError) {
             server = try NBDServer(
@@ -49,8 +61,8 @@ final class DiskReplication {
         } catch {
             throw HostDaemonError(.system, "the server for the guest's disk writes cannot listen: \(error.message)", cause: error)
         }
-        flusher = try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue)
-        mirrors = disks.enumerated().map { index, disk in
+        flusher = shared == nil ? try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue) : nil
+        mirrors = copied.enumerated().map { index, disk in
             DiskMirror(
                 index: index, disk: disk, socketPath: socketPath, export: "disk\(index)", blockBytes: comparisons[index].grid.blockBytes)
         }
@@ -85,10 +97,30 @@ final class DiskReplication {
 
     /// Lets QEMU copy each disk and every write from now on; the guest runs on.
     func attach(_ qmp: QMPClient) throws(HypervisorError) {
+        if let shared { return try shared.attach(qmp) }
         for mirror in mirrors {
             try mirror.attach(qmp, bytesPerSecond: copyRate / UInt64(mirrors.count))
             attached += 1
         }
+    }
+
+    /// QEMU is about to stop the guest, for which it completes every request.
+    ///
+    /// - Parameter nanoseconds: how long a request may wait for its replication even so.
+    func beginStop(within nanoseconds: UInt64) {
+        queue.beginStop(within: nanoseconds)
+        shared?.held.guest(isStopping: true)
+    }
+
+    /// The guest runs again, or does not stop.
+    func endStop() {
+        queue.endStop()
+        shared?.held.guest(isStopping: false)
+    }
+
+    /// This host goes on alone: the guest writes to shared images itself again, and they have all that it wrote.
+    func bringHome(_ qmp: QMPClient?) throws(HostDaemonError) {
+        try shared?.bringHome(qmp, isWhole: !mirrorHasFailed)
     }
 
     /// How far the copies have come: bytes done and in all, and whether every write reaches both sides.
@@ -115,6 +147,7 @@ final class DiskReplication {
     func close(base: EpochIdentity) {
         if !isStaged { finishCopy() }
         boundary = queue.close()
+        shared?.cut()
         guard !isStaged else { return }
         isStaged = true
         queue.mark(base, through: boundary)
@@ -125,7 +158,10 @@ final class DiskReplication {
 
     /// Takes note of QEMU's word about the mirrors. QEMU tells of a failed one before anything that comes after it.
     func note(_ event: QMPEvent) {
-        if let failure = DiskMirror.failure(in: event) { queue.fail(failure) }
+        guard let failure = DiskMirror.failure(in: event) else { return }
+        if shared?.isExpected(event) == true { return }
+        mirrorHasFailed = true
+        queue.fail(failure)
     }
 
     /// Whether every write of the guest until the last cut is on its way to the backup.
@@ -146,6 +182,7 @@ final class DiskReplication {
         queue.stop()
         flusher?.join()
         flusher = nil
+        shared?.held.stop()
         server.stop()
         return failure
     }

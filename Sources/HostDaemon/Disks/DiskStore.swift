@@ -19,7 +19,7 @@ final class DiskStore: Sendable {
         case ended(String)
     }
 
-    private let images: [RawImage]
+    private let isShared: Bool
     private let stage: WriteStage
     private let lengths: [UInt64]
     private let checksums: ImageChecksums
@@ -30,6 +30,10 @@ final class DiskStore: Sendable {
     private final class State: @unchecked Sendable {
         // SAFETY: only touched inside `progress`, but for the threads and the stream, which the session's thread alone uses, and after it the
         // one that drops everything.
+        /// Those that both hosts see are here from the takeover on only.
+        var images: [RawImage] = []
+        /// The last entry that the primary has in the images which both hosts see; they may be forgotten.
+        var released = UInt64.max
         /// The last entry that may be written to the images: everything while the disks are still being copied.
         var committed = UInt64.max
         /// Bytes that went into the images since the beginning.
@@ -46,15 +50,19 @@ final class DiskStore: Sendable {
         var applier: DedicatedThread?
     }
 
+    /// - Parameters:
+    ///   - images: the copies; none when both hosts see the images.
+    ///   - sharedLengths: the sizes of images that both hosts see, in bytes.
     init(
-        images: [RawImage], memoryBytes: Int, fileBytes: Int, folder: String, readRate: UInt64 = 0,
+        images: [RawImage], sharedLengths: [UInt64] = [], memoryBytes: Int, fileBytes: Int, folder: String, readRate: UInt64 = 0,
         post: @escaping @Sendable (Event) -> Void
     ) throws(HostDaemonError) {
-        self.images = images
-        lengths = images.map(\.byteCount)
+        isShared = !sharedLengths.isEmpty
+        lengths = isShared ? sharedLengths : images.map(\.byteCount)
         checksums = ImageChecksums(images: images, bytesPerSecond: readRate)
         stage = try WriteStage(memoryBytes: memoryBytes, fileBytes: fileBytes, folder: folder)
         state = State()
+        state.images = images
         self.post = post
     }
 
@@ -105,7 +113,12 @@ final class DiskStore: Sendable {
                 guard identity.generation == base.generation, identity.sessionNonce == base.sessionNonce else {
                     throw WireFormatError(.unexpectedMessage, "a mark of another session in the disk stream")
                 }
-                if identity.epoch == 0 { commit(through: entry) } else { post(.staged(identity, through: entry, bytes: bytes)) }
+                if identity.epoch == 0 {
+                    commit(through: entry)
+                    releaseCommitted()
+                } else {
+                    post(.staged(identity, through: entry, bytes: bytes))
+                }
             case .data, .zeroes, .discard:
                 bytes += UInt64(length)
                 stage.added(length)
@@ -118,6 +131,14 @@ final class DiskStore: Sendable {
     func commit(through entry: UInt64) {
         progress.withLock {
             state.committed = entry
+            progress.announce()
+        }
+    }
+
+    /// The primary says that the images which both hosts see have all of the committed epochs: these need not be written again.
+    func releaseCommitted() {
+        progress.withLock {
+            state.released = state.committed
             progress.announce()
         }
     }
@@ -142,13 +163,15 @@ final class DiskStore: Sendable {
                 if dirty == 0 { waitForMore() }
             }
             if dirty > 0 {
-                for image in images { try image.flush() }
+                try flush()
                 dirty = 0
             }
         }
-        for image in images { try image.flush() }
+        try flush()
         progress.withLock { state.stepBegan = nil }
     }
+
+    private func flush() throws(HostDaemonError) { for image in progress.withLock({ state.images }) { try image.flush() } }
 
     /// So much may be in the page cache only.
     private static let flushBytes: UInt64 = 64 << 20
@@ -171,19 +194,33 @@ final class DiskStore: Sendable {
         switch content {
         case .mark: return true
         case .data(let change):
-            guard mayApply(change.entry) else { return false }
-            try images[Int(change.disk)].write(UnsafeRawBufferPointer(rebasing: message[DiskMessage.headerLength...]), at: change.offset)
+            let bytes = UnsafeRawBufferPointer(rebasing: message[DiskMessage.headerLength...])
+            return try apply(change) { (image) throws(HostDaemonError) in try image.write(bytes, at: change.offset) }
         case .zeroes(let change), .discard(let change):
-            guard mayApply(change.entry) else { return false }
-            try images[Int(change.disk)].clear(at: change.offset, length: change.length)
+            return try apply(change) { (image) throws(HostDaemonError) in try image.clear(at: change.offset, length: change.length) }
         }
+    }
+
+    /// False when the change has to wait.
+    private func apply(
+        _ change: DiskMessage.Change, _ body: (RawImage) throws(HostDaemonError) -> Void
+    ) throws(HostDaemonError) -> Bool {
+        let (image, isReleased, isCommitted) = progress.withLock {
+            (
+                state.images.isEmpty ? nil : state.images[Int(change.disk)], isShared && change.entry <= state.released,
+                change.entry <= state.committed
+            )
+        }
+        if isReleased { return true }
+        guard isCommitted, let image else { return false }
+        try body(image)
         return true
     }
 
-    private func mayApply(_ entry: UInt64) -> Bool { progress.withLock { entry <= state.committed } }
-
     /// Ends the stream, writes everything committed to the images, drops the rest and makes the images durable.
-    func finish() throws(HostDaemonError) { try end(dropping: false) }
+    ///
+    /// - Parameter shared: the images that both hosts see, which nobody else can write to any more.
+    func finish(into shared: [RawImage] = []) throws(HostDaemonError) { try end(dropping: false, into: shared) }
 
     /// Ends the stream and leaves the images as they are, since nobody will use them.
     ///
@@ -205,13 +242,14 @@ final class DiskStore: Sendable {
         }
     }
 
-    private func end(dropping: Bool) throws(HostDaemonError) {
+    private func end(dropping: Bool, into shared: [RawImage] = []) throws(HostDaemonError) {
         checksums.cancel()
         state.stream?.shutdown()
         stage.end()
         state.receiver?.join()
         state.receiver = nil
         progress.withLock {
+            if isShared { state.images = shared }
             state.isFinishing = true
             state.isDropping = dropping
             progress.announce()

@@ -2,7 +2,8 @@ internal import Glibc
 internal import LinuxShim
 internal import UnderstudyCore
 
-/// A replicated disk's raw image on the backup host. Written through the page cache; `flush` makes it durable.
+/// A disk's raw image that the daemon writes: a replicated disk's on the backup host, or one that both hosts see. Written through the page cache;
+/// `flush` makes it durable.
 ///
 /// One thread at a time uses it; before the first write several may read.
 final class RawImage: @unchecked Sendable {
@@ -30,6 +31,23 @@ final class RawImage: @unchecked Sendable {
             close(descriptor)
             throw error
         }
+    }
+
+    /// Opens the image of a disk that both hosts see, as it is, for the only daemon that may write to it.
+    ///
+    /// - Parameter demandsLock: false when nobody else can reach the image any more, though a lock of his may still be remembered.
+    init(shared path: String, byteCount: UInt64, demandsLock: Bool = true) throws(HostDaemonError) {
+        self.path = path
+        self.byteCount = byteCount
+        descriptor = open(path, O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { throw Self.failure("opened", path) }
+        guard ImageLock.take(descriptor) || !demandsLock else {
+            close(descriptor)
+            throw HostDaemonError(.busy, "another daemon writes to \(path)")
+        }
+        // What this host remembers of the image may be older than what the other one has written since.
+        _ = fdatasync(descriptor)
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
     }
 
     deinit { close(descriptor) }

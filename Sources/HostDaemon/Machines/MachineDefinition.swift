@@ -15,11 +15,13 @@ struct MachineDefinition: Codable, Sendable, Equatable {
     var intervalMilliseconds: Double
     /// Start it, and protect it when there is a `backup`, after this host has booted.
     var autostart: Bool
+    /// Both hosts see the same images of its disks.
+    var shared: Bool
     /// Seconds that the guest may boot undisturbed before protection begins: a kernel that calibrates its clocks must not be stopped.
     var settleSeconds: Double
 
     private enum CodingKeys: String, CodingKey, CaseIterable {
-        case name, qemu, arguments, backup, intervalMilliseconds = "interval-ms", autostart, settleSeconds = "settle-s"
+        case name, qemu, arguments, backup, intervalMilliseconds = "interval-ms", autostart, shared, settleSeconds = "settle-s"
     }
 
     init(from decoder: any Decoder) throws {
@@ -30,6 +32,7 @@ struct MachineDefinition: Codable, Sendable, Equatable {
         backup = try values.decodeIfPresent(String.self, forKey: .backup)
         intervalMilliseconds = try values.number(forKey: .intervalMilliseconds) ?? 25
         settleSeconds = try values.number(forKey: .settleSeconds) ?? 10
+        shared = try values.decodeIfPresent(Bool.self, forKey: .shared) ?? false
         autostart = try values.decodeIfPresent(Bool.self, forKey: .autostart) ?? false
     }
 

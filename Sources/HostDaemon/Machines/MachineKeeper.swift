@@ -206,7 +206,7 @@ final class MachineKeeper: Sendable {
                 name: process.name, formerPrimary: session.request.backup, record: record, process: session.ownProcess, qmp: process.qmp,
                 pid: process.pid, taps: status.taps, disks: session.saved?.disks ?? [], epoch: status.epoch, times: status.takeover,
                 version: status.qemu?.version ?? "",
-                intervalMilliseconds: session.request.intervalMilliseconds, protectBack: false)
+                intervalMilliseconds: session.request.intervalMilliseconds, protectBack: false, sharedDisks: session.request.sharedDisks)
             try context.promote(machine, context)
         } catch {
             context.events.record(

@@ -34,6 +34,9 @@ extension PrimarySession {
         case .holdGuest:
             isHeld = true
             signalGuest(SIGSTOP)
+            // The last epoch before a planned move still goes to the images.
+            if case .switchingOver = core.state { break }
+            leaveImages()
         case .resumeGuest: resumeGuest()
         case .endGuest: endGuest()
         case .prepareSwitchover: prepareSwitchover()
@@ -54,6 +57,7 @@ extension PrimarySession {
 
     /// Lets everything held leave, in order, while the guest stands still, and takes the gates away.
     func openGate() throws(HostDaemonError) {
+        try bringDisksHome()
         guard gateIsClosed else {
             removeOutput()
             removeOpenLeftovers()
@@ -235,7 +239,8 @@ extension PrimarySession {
             SessionRecord(
                 name: name, qmp: qmpPath, backup: request.backup, intervalMilliseconds: request.intervalMilliseconds,
                 processID: machine.process.id,
-                processStartTime: machine.process.startTime, taps: machine.taps, record: record, disks: machine.diskFiles))
+                processStartTime: machine.process.startTime, taps: machine.taps, record: record, disks: machine.diskFiles,
+                sharedDisks: request.sharedDisks))
         // A machine that ran here once and was started anew from the same images has a record of its own again.
         markDisks(.ran(since: record.generation))
         publish { $0.generation = record.generation }

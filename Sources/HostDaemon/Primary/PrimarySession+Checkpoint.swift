@@ -12,8 +12,8 @@ extension PrimarySession {
         guard let epoch = core.allowedCheckpoint, let engine, let sender, let output else { return }
         guard try mayBeSaved() else { return }
         pacer.began(now: MonotonicClock.now)
-        disks?.queue.beginStop(within: timing.detection / 2)
-        defer { disks?.queue.endStop() }
+        disks?.beginStop(within: timing.detection / 2)
+        defer { disks?.endStop() }
         let isLast = core.holdsAtNextCut
         let outcome = try engine.cut(
             holding: isLast ? { [self] in input?.guestStopped() } : nil, seal: { () throws(HostDaemonError) in try seal(epoch, output) },

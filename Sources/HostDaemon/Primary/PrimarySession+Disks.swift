@@ -19,13 +19,20 @@ extension PrimarySession {
             throw HostDaemonError(
                 .refused, "\(self.name) has no writable disk \(name): \(known.isEmpty ? "it has none at all" : "it has \(known)")")
         }
-        return disks.map { DiskPreparation(disk: $0, path: wishes[$0.name], overwrite: request.overwriteDisks == true) }
+        return try disks.map { (disk) throws(HostDaemonError) in
+            DiskPreparation(
+                disk: disk, path: wishes[disk.name], overwrite: request.overwriteDisks == true,
+                shared: request.sharedDisks == true ? try SharedImage(of: disk, workingDirectory: machine.process.workingDirectory) : nil)
+        }
     }
 
     /// Takes away what a daemon that died left on the guest's disks; true when there was something.
     func removeLeftMirrors() throws(HostDaemonError) -> Bool {
         guard let qmp else { return false }
-        do throws(HypervisorError) { return try DiskMirror.removeAll(qmp) } catch {
+        do throws(HypervisorError) {
+            let hadMirrors = try DiskMirror.removeAll(qmp)
+            return try DiskOverlay.bringAllHome(qmp) || hadMirrors
+        } catch {
             throw HostDaemonError(.guest, "an earlier daemon's mirror of a disk cannot be taken away: \(error.message)", cause: error)
         }
     }
@@ -39,11 +46,13 @@ extension PrimarySession {
         let replication = try DiskReplication(
             disks: disks, socketPath: "\(context.configuration.runtimeFolder)/\(name).nbd",
             owner: (machine.process.userID, machine.process.groupID), workingDirectory: machine.process.workingDirectory,
-            limits: context.configuration.disks
+            limits: context.configuration.disks, sharedPaths: sharedPaths(machine)
         ) { [mailbox] reason in mailbox.post(.disksBroken(reason)) }
         self.disks = replication
         let status = zip(disks, diskPaths + Array(repeating: "", count: disks.count)).map { disk, path in
-            DiskStatus(name: disk.name, byteCount: disk.byteCount, copy: path, backlogBytes: 0, replicatedBytes: 0)
+            DiskStatus(
+                name: disk.name, byteCount: disk.byteCount, copy: path, backlogBytes: 0, replicatedBytes: 0,
+                shared: replication.shared != nil)
         }
         publish { $0.disks = status }
         shared.withLock { $0.writes = replication.queue }
@@ -52,7 +61,7 @@ extension PrimarySession {
 
     /// Copies the disks' contents while the guest runs; afterwards every write reaches the backup.
     func copyDisks() throws(HostDaemonError) {
-        guard let disks, let qmp else { return }
+        guard let disks, disks.shared == nil, let qmp else { return }
         try compareDisks(disks)
         report("disks-synchronising", "copying \(Self.list(disks.disks)) to \(request.backup)")
         do throws(HypervisorError) { try disks.attach(qmp) } catch {
@@ -119,6 +128,7 @@ extension PrimarySession {
     func letGoOfDisks() {
         guard let disks else { return }
         self.disks = nil
+        leaveImages(disks)
         // A QEMU that is gone, or stands still for ever, needs and takes no commands.
         let mayBeAsked = !isHeld && !guestHasEnded && processDescriptor >= 0
         // The guest may have to stand still for a moment: a daemon that finds it so lets it run.

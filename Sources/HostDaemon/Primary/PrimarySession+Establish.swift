@@ -148,6 +148,7 @@ extension PrimarySession {
         let nonce = try SharedArbiter.nonce(of: context.arbiter, host: context.configuration.name)
         let (session, key) = try newSession()
         let disks = try diskPreparations(machine)
+        defer { for disk in disks { disk.shared?.removeProof() } }
         let (diskSession, diskKey) = try newSession()
         send(
             .prepare(
@@ -234,6 +235,7 @@ extension PrimarySession {
             throw HostDaemonError(.network, "the output gate cannot be prepared: \(error)", cause: error)
         }
         context.faults.pass(.relayPrepared)
+        try holdBackWrites()
         // Last, so that little has changed when the first epoch is cut.
         try synchroniser.copyRounds()
         sender = try EpochSender(engine: engine!, stream: stream!, patience: .seconds(30), faults: context.faults) {

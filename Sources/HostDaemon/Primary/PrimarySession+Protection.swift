@@ -42,6 +42,7 @@ extension PrimarySession {
             try happen(.backupLost(.channelClosed))
             return
         }
+        if try overlaysAreFull() { return }
         guard let stream, let oldest = cutAt.values.min() else { return }
         let sent = stream.writer.bytesSent + (disks?.bytesSent ?? 0)
         if sent != linkProgress.bytes { linkProgress = (sent, now) }
@@ -125,6 +126,7 @@ extension PrimarySession {
             try happen(.unprotectRequested)
         case .retire: isRetired = true
         case .disksBroken(let reason): try disksBroke(reason)
+        case .imagesHold(let identity): try happen(.acknowledged(identity))
         case .gateDisturbed(let reason):
             report("gate-disturbed", "somebody changed the guest's tap, so its output may leave unheld: \(reason)", level: .critical)
             try lose(.refusedEpoch(reason: "the output gate was disturbed"))
@@ -166,7 +168,7 @@ extension PrimarySession {
                 try happen(.heartbeat(condition))
             }
         case .log(let message): report("backup", message, level: .info)
-        case .prepare, .takeOver, .prepareSwitchover, .switchOver, .frames, .dismiss, .survey, .surveyed:
+        case .prepare, .takeOver, .prepareSwitchover, .switchOver, .frames, .dismiss, .imagesLeft, .survey, .surveyed:
             report("protocol", "the backup sent a message that only a primary sends", level: .warning)
         }
     }
@@ -230,6 +232,7 @@ extension PrimarySession {
                 shared.status.epoch = identity.epoch
             }
         }
+        if writesToImages(before: identity) { return }
         deferred { () throws(HostDaemonError) in try happen(.acknowledged(identity)) }
     }
 

@@ -54,6 +54,7 @@ extension PrimarySession {
     }
 
     func requestTakeover(_ reason: TakeoverRequest) {
+        leaveImages()
         switch reason {
         case .guestFailed(let failure): send(.takeOver(failure: failure.word))
         case .switchover(let epoch):

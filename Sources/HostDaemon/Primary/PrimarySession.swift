@@ -26,6 +26,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         case cancel
         case gateDisturbed(String)
         case disksBroken(String)
+        /// The shared images have everything that the guest wrote until this epoch's end.
+        case imagesHold(EpochIdentity)
         /// A new session takes over a machine that runs here unprotected.
         case retire
     }
@@ -70,6 +72,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var sender: EpochSender?
     /// The replication of the guest's disks; nil when it has none.
     var disks: DiskReplication?
+    /// When the overlays of shared disks were last looked at.
+    var overlaysSeen: UInt64 = 0
     /// Where the backup keeps their copies, in their order.
     var diskPaths: [String] = []
     /// The gates of all network cards: prepared, closed, opened and removed together.
@@ -144,8 +148,9 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
 
     /// For a guest that this host took over; begin with `takeUp`.
     convenience init(takenOver machine: TakenOverMachine, context: HostContext) throws(HostDaemonError) {
-        let request = ProtectRequest(
+        var request = ProtectRequest(
             name: machine.name, qmp: machine.qmp, backup: machine.formerPrimary, intervalMilliseconds: machine.intervalMilliseconds)
+        request.sharedDisks = machine.sharedDisks
         try self.init(request: request, qmpPath: machine.qmp, ownProcess: machine.process, context: context)
     }
 

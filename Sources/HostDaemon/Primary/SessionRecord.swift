@@ -19,6 +19,8 @@ struct SessionRecord: Codable, Sendable {
     var disks: [String]?
     /// A planned move is under way, for which the guest may be paused; nil means no.
     var isMoving: Bool?
+    /// Writes of the guest may be held back from images that both hosts see; nil means no.
+    var sharedDisks: Bool?
 
     private static let suffix = ".session.json"
 

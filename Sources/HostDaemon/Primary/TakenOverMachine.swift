@@ -25,4 +25,6 @@ struct TakenOverMachine: Sendable {
     var intervalMilliseconds: Double
     /// Protect it again by the host that ran it before.
     var protectBack: Bool
+    /// Both hosts see the same images of its disks; nil when that is not known.
+    var sharedDisks: Bool? = nil
 }

@@ -27,6 +27,8 @@ final class FaultPoints: Sendable {
     private let point: Point?
     private let file: String
     private let remaining: Mutex<Int>
+    /// Armed by `UNDERSTUDY_UNSAFE_SKIP_FENCING=1`, for the tests that show what fencing is good for.
+    let skipsFencing = getenv("UNDERSTUDY_UNSAFE_SKIP_FENCING") != nil
 
     init(environment: String? = getenv("UNDERSTUDY_FAULT").map { String(cString: $0) }) throws(HostDaemonError) {
         guard let environment else {

@@ -42,9 +42,18 @@ extension Host {
         }
         _ = try context.peer(named: request.backup)
         _ = try CertificateWatch.demandUsable(context.configuration)
+        var request = request
+        if request.sharedDisks == nil { request.sharedDisks = try sharesDisks(request.name) }
         let session = try makeSession(request)
         try registry.add(session)
         return session
+    }
+
+    /// As the machine was protected before, else as its definition says.
+    private func sharesDisks(_ name: String) throws(HostDaemonError) -> Bool {
+        if let earlier = (registry[name] as? PrimarySession)?.request.sharedDisks { return earlier }
+        guard try machines.names().contains(name) else { return false }
+        return try machines.definition(name).shared
     }
 
     /// A machine that runs here already under Understudy is taken from its session; another one needs its QMP socket.

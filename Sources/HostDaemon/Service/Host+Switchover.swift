@@ -15,10 +15,10 @@ extension Host {
             throw HostDaemonError(.notFound, "no machine named \(request.name) is known to this host")
         }
         if request.back, let primary = known as? PrimarySession, primary.status.state == .unprotected {
-            _ = try protect(
-                ProtectRequest(
-                    name: request.name, qmp: nil, backup: primary.request.backup,
-                    intervalMilliseconds: primary.request.intervalMilliseconds), exchange: exchange)
+            var again = ProtectRequest(
+                name: request.name, qmp: nil, backup: primary.request.backup, intervalMilliseconds: primary.request.intervalMilliseconds)
+            again.sharedDisks = primary.request.sharedDisks
+            _ = try protect(again, exchange: exchange)
         }
         guard let session = registry[request.name] else {
             throw HostDaemonError(.notFound, "no machine named \(request.name) is known to this host")

@@ -238,8 +238,9 @@ public final class Host: Sendable {
         let records = try SessionRecord.all(in: context.configuration.runtimeFolder)
         reportGates(besides: Set(records.flatMap(\.taps)))
         for record in records {
-            let request = ProtectRequest(
+            var request = ProtectRequest(
                 name: record.name, qmp: record.qmp, backup: record.backup, intervalMilliseconds: record.intervalMilliseconds)
+            request.sharedDisks = record.sharedDisks
             let session = try PrimarySession(request: request, qmpPath: record.qmp, ownProcess: nil, context: context)
             try registry.add(session)
             try session.recover(record)

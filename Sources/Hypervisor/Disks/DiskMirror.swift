@@ -14,13 +14,15 @@ public struct DiskMirror: Sendable {
         public var isReady: Bool
     }
 
-    let job: String
+    /// The name of QEMU's job.
+    public let job: String
     let target: String
     private let filter: String
     private let disk: BlockDevice
     private let socketPath: String
     private let export: String
     private let blockBytes: UInt64
+    private let copiesContents: Bool
 
     private static let prefix = "understudy-mirror-"
     private static let targetPrefix = "understudy-target-"
@@ -29,7 +31,10 @@ public struct DiskMirror: Sendable {
     ///   - index: tells this machine's mirrors apart.
     ///   - socketPath: the NBD server's Unix socket, which QEMU must be able to reach.
     ///   - blockBytes: what is copied begins and ends at multiples of this, a power of two; 64 MiB at the most.
-    public init(index: Int, disk: BlockDevice, socketPath: String, export: String, blockBytes: UInt64 = 64 << 10) {
+    ///   - copiesContents: false for a mirror of the coming writes alone, without what the disk holds already and without discards.
+    public init(
+        index: Int, disk: BlockDevice, socketPath: String, export: String, blockBytes: UInt64 = 64 << 10, copiesContents: Bool = true
+    ) {
         job = "\(Self.prefix)\(index)"
         target = "\(Self.targetPrefix)\(index)"
         filter = "understudy-filter-\(index)"
@@ -37,7 +42,11 @@ public struct DiskMirror: Sendable {
         self.socketPath = socketPath
         self.export = export
         self.blockBytes = min(blockBytes, 64 << 20)
+        self.copiesContents = copiesContents
     }
+
+    /// The node above the disk's while the mirror runs.
+    var filterNode: String { filter }
 
     /// Starts the mirror.
     ///
@@ -46,15 +55,18 @@ public struct DiskMirror: Sendable {
         let server: JSONValue = ["type": "unix", "path": .string(socketPath)]
         try command(
             qmp, "blockdev-add",
-            ["driver": "nbd", "node-name": .string(target), "server": server, "export": .string(export), "discard": "unmap"],
+            [
+                "driver": "nbd", "node-name": .string(target), "server": server, "export": .string(export),
+                "discard": copiesContents ? "unmap" : "ignore",
+            ],
             what: "does not connect to the server for its writes")
         do throws(HypervisorError) {
             try command(
                 qmp, "blockdev-mirror",
                 [
                     "job-id": .string(job), "device": .string(disk.node), "target": .string(target), "filter-node-name": .string(filter),
-                    "sync": "full", "copy-mode": "write-blocking", "on-source-error": "stop", "on-target-error": "stop",
-                    "granularity": .unsigned(blockBytes), "speed": .unsigned(bytesPerSecond),
+                    "sync": copiesContents ? "full" : "none", "copy-mode": "write-blocking", "on-source-error": "stop",
+                    "on-target-error": "stop", "granularity": .unsigned(blockBytes), "speed": .unsigned(bytesPerSecond),
                 ], what: "cannot be mirrored")
         } catch {
             _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(target)])
@@ -85,7 +97,7 @@ public struct DiskMirror: Sendable {
                 throw HypervisorError(.timeout, "the mirror of \(disk.name) does not end within \(timeout): the guest's disk may hang")
             }
             if state["ready"]?.bool != true || state["paused"]?.bool == true {
-                try withGuestStopped(qmp) { () throws(HypervisorError) in try cancel(qmp, until: end) }
+                try Self.withGuestStopped(qmp) { () throws(HypervisorError) in try cancel(qmp, until: end) }
             } else if !isAsked {
                 isAsked = true
                 // A job that ends by itself at this moment is as good.
@@ -108,7 +120,8 @@ public struct DiskMirror: Sendable {
         while try Self.jobs(qmp)[job] != nil, ContinuousClock.now < end { try pause(qmp) }
     }
 
-    private func withGuestStopped(_ qmp: QMPClient, _ body: () throws(HypervisorError) -> Void) throws(HypervisorError) {
+    /// Lets nothing be written while something is done, for the guest's QEMU a stop and a `cont`.
+    static func withGuestStopped(_ qmp: QMPClient, _ body: () throws(HypervisorError) -> Void) throws(HypervisorError) {
         let status = try monitor { () throws(QMPError) in try qmp.execute("query-status") }
         guard status["running"]?.bool == true else { return try body() }
         var failure: HypervisorError?
@@ -119,6 +132,12 @@ public struct DiskMirror: Sendable {
         // Even when QEMU took too long to stop: it carries out one command after the other.
         _ = try monitor { () throws(QMPError) in try qmp.execute("cont", timeout: .seconds(30)) }
         if let failure { throw failure }
+    }
+
+    /// Whether it has told of every write until now.
+    public func isWhole(_ qmp: QMPClient) throws(HypervisorError) -> Bool {
+        guard let state = try Self.jobs(qmp)[job] else { return false }
+        return state["ready"]?.bool == true && state["paused"]?.bool != true && state["io-status"]?.string == "ok"
     }
 
     /// Takes away every mirror that this kind of object has started, whoever did; true when there was one.
@@ -152,7 +171,8 @@ public struct DiskMirror: Sendable {
             let job = event.data["device"]?.string, job.hasPrefix(prefix)
         else { return nil }
         let why = event.data["error"]?.string ?? event.data["operation"]?.string.map { "\($0) error" } ?? "it ended"
-        return "QEMU's mirror of disk \(job.dropFirst(prefix.count)) failed: \(why)"
+        let index = Int(job.dropFirst(prefix.count)).map { $0 % DiskOverlay.step } ?? 0
+        return "QEMU's mirror of disk \(index) failed: \(why)"
     }
 
     private static func jobs(_ qmp: QMPClient) throws(HypervisorError) -> [String: JSONValue] {

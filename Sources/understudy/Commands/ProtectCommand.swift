@@ -30,6 +30,13 @@ struct ProtectCommand: ParsableCommand {
     @Flag(help: "Accept that the copies of disks overwrite files that are there on the backup.")
     var overwrite = false
 
+    @Flag(
+        inversion: .prefixedNo,
+        help:
+            "Both hosts see the same images of the disks (NFS, a block device): copy nothing, hold the guest's writes until their commit. By default as before, or as the definition says."
+    )
+    var sharedDisks: Bool?
+
     @Flag(help: "Let output leave before its checkpoint is safe. Needs --unsafe.")
     var noOutputCommit = false
 
@@ -45,6 +52,7 @@ struct ProtectCommand: ParsableCommand {
         }
         guard (name == nil) != (vm == nil) else { throw ValidationError("give either the machine's name or --vm FILE.toml") }
         guard vm == nil || qmp == nil else { throw ValidationError("--vm starts QEMU with a monitor of its own: leave --qmp out") }
+        guard sharedDisks != true || !overwrite else { throw ValidationError("--shared-disks copies nothing: leave --overwrite out") }
         for word in disk where diskPath(word) == nil {
             throw ValidationError("--disk \(word): give a disk's name and an absolute path on the backup host, NAME=/PATH")
         }
@@ -73,6 +81,7 @@ struct ProtectCommand: ParsableCommand {
         var request = try self.request()
         if !disk.isEmpty { request.diskPaths = Dictionary(disk.compactMap(diskPath)) { _, last in last } }
         if overwrite { request.overwriteDisks = true }
+        request.sharedDisks = sharedDisks
         let result = try daemon.perform(.protect(request)) { reply in
             switch reply {
             case .progress(let progress): show(progress)

@@ -1,0 +1,265 @@
+internal import Glibc
+internal import UnderstudyCore
+
+/// The guest's writes to images that both hosts see, held back until their epoch is committed, and the thread that then writes them.
+///
+/// Before the first cut, and again when this host goes on alone, nothing is held: a write is answered when the image has it durably, so that
+/// the guest's flushes are true. Between these, a write is answered at once. Its epoch's output leaves only when the image has it durably, so
+/// that nobody outside can see a flush that was not true yet.
+final class HeldWrites: @unchecked Sendable {
+    // SAFETY: the variables are only touched inside `lock`; a write's memory belongs to whoever holds the write.
+    struct Write {
+        var number: UInt64
+        var disk: Int
+        var kind: DiskMessage.Kind
+        var offset: UInt64
+        var length: UInt64
+        var data: UnsafeMutableRawBufferPointer?
+    }
+
+    private let lock = ConditionLock()
+    private var writes: [Write] = []
+    private var first = 0
+    private var heldBytes = 0
+    private var last: UInt64 = 0
+    /// The last write that the images have durably; all before it too.
+    private var applied: UInt64 = 0
+    /// The last write that the images may get.
+    private var limit = UInt64.max
+    private var isHolding = false
+    /// Nil while this host must not write.
+    private var images: [RawImage]?
+    private var isWriting = false
+    private var mayWrite = true
+    private var guestIsStopping = false
+    private var isStopped = false
+    private var reason: String?
+    private var waiter: (number: UInt64, done: @Sendable () -> Void)?
+    private var thread: DedicatedThread?
+
+    private let mostBytes: Int
+    private let patience: UInt64
+    private let broken: @Sendable (String) -> Void
+
+    /// - Parameters:
+    ///   - mostBytes: beyond this the guest's writes wait for the next commit, no longer than `patience` nanoseconds.
+    ///   - broken: called once, on any thread, when the images cannot be written or commits do not come.
+    init(images: [RawImage], mostBytes: Int, patience: UInt64, broken: @escaping @Sendable (String) -> Void) throws(HostDaemonError) {
+        self.images = images
+        self.mostBytes = mostBytes
+        self.patience = patience
+        self.broken = broken
+        thread = try DedicatedThread(name: "shared-disk", urgent: true) { [self] in apply() }
+    }
+
+    /// Bytes that wait for their commit.
+    var waitingBytes: UInt64 { lock.withLock { UInt64(heldBytes) } }
+    var failure: String? { lock.withLock { reason } }
+
+    /// The last write that was taken in.
+    var lastNumber: UInt64 { lock.withLock { last } }
+    /// Whether the images have everything up to a write durably.
+    func has(_ number: UInt64) -> Bool { lock.withLock { applied >= number } }
+
+    // MARK: The guest's writes
+
+    /// Waits while too much is held, except when QEMU stops the guest, for which it completes every request.
+    func awaitRoom() {
+        let end = MonotonicClock.now + patience
+        let isLate = lock.withLock {
+            while isHolding, heldBytes > mostBytes, !guestIsStopping, !isStopped, reason == nil {
+                if !lock.wait(until: end), MonotonicClock.now >= end { return true }
+            }
+            return false
+        }
+        if isLate { fail("a write waited \(patience / 1_000_000) ms for a commit that would make room") }
+    }
+
+    /// Takes a write in, and waits for the images unless writes are held.
+    ///
+    /// - Parameter data: is freed by this object from now on.
+    /// - Returns: false when the write could not be made durable, which it should have been.
+    func append(_ kind: DiskMessage.Kind, disk: Int, offset: UInt64, length: UInt64, data: UnsafeMutableRawBufferPointer?) -> Bool {
+        lock.withLock {
+            last += 1
+            let number = last
+            writes.append(Write(number: number, disk: disk, kind: kind, offset: offset, length: length, data: data))
+            heldBytes += data?.count ?? 0
+            lock.announce()
+            while !isHolding, applied < number {
+                guard reason == nil, !isStopped, mayWrite else { return false }
+                _ = lock.wait()
+            }
+            return true
+        }
+    }
+
+    func guest(isStopping: Bool) {
+        lock.withLock {
+            guestIsStopping = isStopping
+            lock.announce()
+        }
+    }
+
+    // MARK: Epochs
+
+    /// The guest stands still and its requests are answered: the number of the last write until now.
+    ///
+    /// The first time, writes begin to be held.
+    func cut() -> UInt64 {
+        lock.withLock {
+            if !isHolding {
+                isHolding = true
+                limit = last
+            }
+            return last
+        }
+    }
+
+    /// The epoch that ends with this write is on the backup: the images may get it.
+    ///
+    /// - Parameter done: called once, on any thread, when they have it durably; never if that fails.
+    func commit(through number: UInt64, done: @escaping @Sendable () -> Void) {
+        let isThere = lock.withLock {
+            if limit < number { limit = number }
+            guard applied < number else { return true }
+            waiter = (number, done)
+            lock.announce()
+            return false
+        }
+        if isThere { done() }
+    }
+
+    // MARK: Who writes
+
+    /// The images are another host's: nothing more goes there from here. The files are closed, and with them the locks, when the write that
+    /// is under way has ended.
+    func leave() {
+        lock.withLock {
+            mayWrite = false
+            waiter = nil
+            if !isWriting { images = nil }
+            lock.announce()
+        }
+    }
+
+    /// Whether nothing of this host can reach the images any more.
+    var hasLeft: Bool { lock.withLock { images == nil } }
+
+    /// This host goes on alone: everything goes to the images, and from now on every write before it is answered.
+    ///
+    /// - Parameter images: opened anew, after `leave`.
+    func letGo(_ images: [RawImage]? = nil) {
+        lock.withLock {
+            if let images { self.images = images }
+            mayWrite = true
+            isHolding = false
+            limit = .max
+            reason = nil
+            lock.announce()
+        }
+    }
+
+    /// Waits until the images have every write that was taken in; false when that fails or takes longer than so many nanoseconds.
+    func drain(within nanoseconds: UInt64) -> Bool {
+        let end = MonotonicClock.now + nanoseconds
+        return lock.withLock {
+            while applied < last {
+                guard reason == nil, !isStopped, mayWrite, MonotonicClock.now < end else { return false }
+                _ = lock.wait(until: end)
+            }
+            return true
+        }
+    }
+
+    /// Ends the thread; what is still held is dropped.
+    func stop() {
+        lock.withLock {
+            isStopped = true
+            mayWrite = false
+            lock.announce()
+        }
+        thread?.join()
+        thread = nil
+        lock.withLock {
+            images = nil
+            for write in writes[first...] { write.data?.deallocate() }
+            writes = []
+            first = 0
+        }
+    }
+}
+
+// MARK: The thread
+
+extension HeldWrites {
+    private func apply() {
+        while let (batch, images) = next() {
+            settle(batch, failure: Self.write(batch, to: images))
+        }
+    }
+
+    private func next() -> (ArraySlice<Write>, [RawImage])? {
+        lock.withLock {
+            while !isStopped {
+                if mayWrite, reason == nil, let images, first < writes.count, writes[first].number <= limit {
+                    var end = first
+                    while end < writes.count, end - first < 1024, writes[end].number <= limit { end += 1 }
+                    isWriting = true
+                    return (writes[first..<end], images)
+                }
+                _ = lock.wait()
+            }
+            return nil
+        }
+    }
+
+    /// In their order, then durably.
+    private static func write(_ batch: ArraySlice<Write>, to images: [RawImage]) -> HostDaemonError? {
+        do throws(HostDaemonError) {
+            for write in batch {
+                if let data = write.data {
+                    try images[write.disk].write(UnsafeRawBufferPointer(data), at: write.offset)
+                } else {
+                    try images[write.disk].clear(at: write.offset, length: write.length)
+                }
+            }
+            for disk in Set(batch.map(\.disk)) { try images[disk].flush() }
+            return nil
+        } catch { return error }
+    }
+
+    private func settle(_ batch: ArraySlice<Write>, failure: HostDaemonError?) {
+        let done: (@Sendable () -> Void)? = lock.withLock {
+            isWriting = false
+            if !mayWrite { images = nil }
+            defer { lock.announce() }
+            guard failure == nil else { return nil }
+            for write in batch {
+                heldBytes -= write.data?.count ?? 0
+                write.data?.deallocate()
+            }
+            first += batch.count
+            applied = batch.last!.number
+            if first == writes.count || first >= 4096 {
+                writes.removeFirst(first)
+                first = 0
+            }
+            guard let waiter, waiter.number <= applied else { return nil }
+            self.waiter = nil
+            return waiter.done
+        }
+        done?()
+        if let failure { fail(failure.message) }
+    }
+
+    func fail(_ why: String) {
+        let isFirst = lock.withLock {
+            defer { lock.announce() }
+            guard reason == nil else { return false }
+            reason = why
+            return true
+        }
+        if isFirst { broken(why) }
+    }
+}

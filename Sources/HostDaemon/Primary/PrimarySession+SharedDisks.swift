@@ -1,0 +1,104 @@
+internal import Glibc
+internal import HostAPI
+internal import Hypervisor
+internal import Logging
+internal import QMP
+internal import UnderstudyCore
+
+/// Disks whose images both hosts see: the guest's writes are held back until their epochs are committed.
+extension PrimarySession {
+    /// The images' paths here; nil when the backup keeps copies.
+    func sharedPaths(_ machine: MachineDescription) -> [String]? {
+        guard request.sharedDisks == true else { return nil }
+        return machine.writableDisks.map { disk in
+            let file = disk.file ?? ""
+            return file.hasPrefix("/") ? file : "\(machine.process.workingDirectory)/\(file)"
+        }
+    }
+
+    /// From here on the guest's writes come here before they reach the images; until the first cut each of them still waits for its image.
+    func holdBackWrites() throws(HostDaemonError) {
+        guard let disks, disks.shared != nil, let qmp else { return }
+        do throws(HypervisorError) { try disks.attach(qmp) } catch {
+            throw HostDaemonError(.refused, "the writes to a shared disk cannot be held back: \(error.message)", cause: error)
+        }
+        context.faults.pass(.disksAttached)
+        report(
+            "disks-shared", "both hosts see the images of \(disks.disks.map(\.name).joined(separator: ", ")); writes wait for their commit")
+    }
+
+    /// The backup holds the epoch: now the images get its writes, and it counts as acknowledged when they have them durably.
+    ///
+    /// - Returns: false when there are no shared images.
+    func writesToImages(before identity: EpochIdentity) -> Bool {
+        guard let shared = disks?.shared, identity == self.identity(identity.epoch) else { return false }
+        shared.held.commit(through: shared.boundary) { [mailbox] in mailbox.post(.imagesHold(identity)) }
+        return true
+    }
+
+    /// Replaces overlays that have grown, and gives protection up before they have no room any more.
+    func overlaysAreFull() throws(HostDaemonError) -> Bool {
+        let now = MonotonicClock.now
+        guard let shared = disks?.shared, let qmp, now - overlaysSeen > (shared.isRenewing ? 10_000_000 : 100_000_000) else { return false }
+        overlaysSeen = now
+        let limit = UInt64(context.configuration.disks.spillMebibytes) << 20
+        var reason = shared.shortage(most: limit)
+        do throws(HypervisorError) { try shared.renew(qmp, beyond: limit / 4) } catch { reason = error.message }
+        guard let reason else { return false }
+        report("overlay-full", "protection is given up and the guest runs on: \(reason)", level: .error)
+        try happen(.backupLost(.refusedEpoch(reason: reason)))
+        return true
+    }
+
+    /// This host goes on alone: before anything leaves, the images get everything that the guest wrote, and it writes to them itself again.
+    func bringDisksHome() throws(HostDaemonError) {
+        guard request.sharedDisks == true || saved?.sharedDisks == true else { return }
+        let isAlive = processDescriptor >= 0 && !guestHasEnded
+        if isAlive, isHeld || disks == nil {
+            // It was stopped, maybe by a daemon before this one, while another host might have had it; its output is still held.
+            isHeld = false
+            signalGuest(SIGCONT)
+        }
+        // The guest may have to stand still for a moment: a daemon that finds it so lets it run.
+        let isNoted = isAlive && saved != nil && saved?.isMoving != true
+        if isNoted { noteMove(true) }
+        defer { if isNoted { noteMove(false) } }
+        if let disks { return try disks.bringHome(isAlive ? qmp : nil) }
+        guard isAlive else { return }
+        do {
+            let monitor = try qmp ?? QMPClient(socketPath: qmpPath)
+            defer { if qmp == nil { monitor.close() } }
+            guard try DiskOverlay.hasLeftovers(monitor) else { return }
+            report("disks-coming-home", "what an earlier daemon held back is being written to the images", level: .info)
+            _ = try DiskMirror.removeAll(monitor)
+            try DiskOverlay.bringAllHome(monitor)
+        } catch {
+            throw HostDaemonError(.guest, "what an earlier daemon held back is not in the images yet: \(error)", cause: error)
+        }
+    }
+
+    /// Another host may have the images now: nothing more goes there from here, and it is told when nothing can.
+    func leaveImages() {
+        guard let shared = disks?.shared, !shared.isHome else { return }
+        shared.held.leave()
+        let end = MonotonicClock.now + timing.detection
+        while !shared.held.hasLeft, MonotonicClock.now < end { usleep(1_000) }
+        if shared.held.hasLeft {
+            send(.imagesLeft)
+        } else {
+            report("image-stuck", "a write to a shared image does not end; the other host must fence this one", level: .error)
+        }
+    }
+
+    /// Protection is over. While nothing was held back from the world, the guest gets its disks back.
+    func leaveImages(_ disks: DiskReplication) {
+        guard disks.shared?.isHome == false else { return }
+        guard !gateIsClosed, !isHeld, processDescriptor >= 0 else {
+            disks.shared?.held.leave()
+            return
+        }
+        do throws(HostDaemonError) { try disks.bringHome(guestHasEnded ? nil : qmp) } catch {
+            report("disks-not-home", error.message, level: .critical)
+        }
+    }
+}
