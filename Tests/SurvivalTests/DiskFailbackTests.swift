@@ -2,8 +2,9 @@ import Demonstration
 import HostAPI
 import Testing
 
-/// A former primary's image, with writes that were never committed, becomes the copy.
+/// Images that hold most of a disk already become its copy, with guests.
 @Suite(
+    .serialized,
     .enabled(if: Requirements.areMet && DiskLab.areToolsInstalled, "needs root, QEMU, etcd, the guest, qemu-utils and e2fsprogs"))
 struct DiskFailbackTests {
     @Test func `a former primary takes its own images back, and only what differs is sent`() throws {
@@ -26,6 +27,25 @@ struct DiskFailbackTests {
         let diedAgain = MonotonicTime.now()
         try pair.awaitTakeover()
         try pair.awaitReplies(after: diedAgain)
+        try lab.expectWhole()
+    }
+
+    @Test func `a protection that broke off goes on where its copies were`() throws {
+        let lab = try DiskLab(faults: ["host1": "rehearsed:1"])
+        let pair = lab.pair
+        try pair.startClients()
+        pair.beginProtecting()
+        try pair.awaitFault(on: pair.lab.host1)
+        pair.killFirstDaemon()
+        try pair.restart(.first)
+        try pair.protect()
+        lab.noteCopies()
+        lab.expectComparison()
+        try pair.awaitEpochs(5)
+        try pair.killFirstHost()
+        let died = MonotonicTime.now()
+        try pair.awaitTakeover()
+        try pair.awaitReplies(after: died)
         try lab.expectWhole()
     }
 }

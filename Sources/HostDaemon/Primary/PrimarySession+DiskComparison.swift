@@ -11,7 +11,7 @@ extension PrimarySession {
         var last = (reported: UInt64(0), at: begun)
         publish(.synchronising, "\(request.backup) says what its copies of the disks hold already")
         while try !disks.learn() {
-            if hasEnded { throw HostDaemonError(.peer, lossMessage ?? "protection was given up while the disks were compared") }
+            try demandBackup()
             let done = disks.comparison.reduce(0) { $0 + $1.reported }
             if done > last.reported { last = (done, MonotonicClock.now) }
             guard MonotonicClock.now - last.at < Self.patienceWithTables else {
@@ -21,6 +21,11 @@ extension PrimarySession {
             try pump(seconds: 0.01)
         }
         publish(.synchronising, "copying the disks to \(request.backup)")
+    }
+
+    /// A backup that fell silent during the copy is not waited for.
+    func demandBackup() throws(HostDaemonError) {
+        if hasEnded { throw HostDaemonError(.peer, lossMessage ?? "protection was given up while the disks were copied") }
     }
 
     /// Nanoseconds; the backup may have much in its page cache that it writes to its disk first.

@@ -78,6 +78,7 @@ extension PrimarySession {
             showCopy(disks, done: state.done, total: state.total, seconds: seconds)
             if state.isReady { break }
             try pump(seconds: 0.1)
+            try demandBackup()
         }
         context.faults.pass(.disksCopied)
         disks.finishCopy()
