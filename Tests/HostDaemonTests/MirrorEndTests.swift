@@ -34,11 +34,16 @@ struct MirrorEndTests {
     }
 
     @Test func `QEMU dies of a mirror that ends at once (negative control)`() throws {
-        let machine = try machine(MirroredMachine.qemu)
-        try machine.attach()
-        try machine.beginWrites(3)
-        _ = try? machine.qmp.execute("block-job-cancel", arguments: ["device": "understudy-mirror-0", "force": true])
-        try machine.wait("QEMU's death") { !machine.isAlive }
+        // What was freed may have become something else meanwhile, or nothing was under way on a busy host: so a few times.
+        for _ in 0..<4 {
+            let machine = try machine(MirroredMachine.qemu)
+            try machine.attach()
+            try machine.beginWrites(6)
+            _ = try? machine.qmp.execute("block-job-cancel", arguments: ["device": "understudy-mirror-0", "force": true])
+            _ = try? machine.io("aio_flush")
+            if (try? machine.qmp.execute("query-status")) == nil { return try machine.wait("QEMU's death") { !machine.isAlive } }
+        }
+        Issue.record("QEMU lived on four times: is its mirror mended?")
     }
 
     @Test(arguments: DiskExactnessTests.programs)

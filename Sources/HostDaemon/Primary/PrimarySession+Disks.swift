@@ -77,6 +77,8 @@ extension PrimarySession {
             let seconds = max(1e-3, Double(MonotonicClock.now - begun) / 1e9)
             showCopy(disks, done: state.done, total: state.total, seconds: seconds)
             if state.isReady { break }
+            // What QEMU said before its answer does not make the monitor readable any more.
+            try readMonitor()
             try pump(seconds: 0.1)
             try demandBackup()
         }

@@ -161,6 +161,9 @@ public struct DiskMirror: Sendable {
             guard let job = jobs[mirror.job] else {
                 throw HypervisorError(.saveFailed, "the mirror of \(mirror.disk.name) ended: its disk or the link failed")
             }
+            guard job["paused"]?.bool != true else {
+                throw HypervisorError(.saveFailed, "the mirror of \(mirror.disk.name) stopped: its disk or the link failed")
+            }
             return State(done: job["offset"]?.uint64 ?? 0, total: job["len"]?.uint64 ?? 0, isReady: job["ready"]?.bool ?? false)
         }
     }
