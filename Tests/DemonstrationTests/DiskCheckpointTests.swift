@@ -14,8 +14,13 @@ private struct Monitor: ~Copyable {
         // SAFETY: sun_path has 108 bytes, the last of which stays zero.
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
         // SAFETY: sockaddr_un is a socket address of the given length; the pointer does not outlive the call.
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        var result: Int32 = -1
+        // QEMU makes its socket a moment before it listens there, and refuses for a moment after a client has left.
+        for _ in 0..<3000 where result != 0 {
+            result = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+            }
+            if result != 0 { usleep(10_000) }
         }
         try #require(result == 0, "no monitor at \(path)")
         _ = try answer("QMP")

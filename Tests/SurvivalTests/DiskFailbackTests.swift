@@ -38,6 +38,10 @@ struct DiskFailbackTests {
         try pair.awaitFault(on: pair.lab.host1)
         pair.killFirstDaemon()
         try pair.restart(.first)
+        // The new daemon first asks the arbiter what became of the machine.
+        try pair.wait(seconds: 60, for: "the end of the recovery") {
+            [nil, .ended, .failed, .unprotected].contains(pair.status(.first)?.state)
+        }
         try pair.protect()
         lab.noteCopies()
         lab.expectComparison()

@@ -13,6 +13,8 @@ public struct GuestLaunch: Sendable {
     /// QEMU's machine type.
     public var machine = "q35"
     public var processors = 1
+    /// What QEMU's `-accel` says.
+    public var accelerator = "tcg"
     /// Addresses with prefix lengths of the guest's further network cards, in the cards' order.
     public var furtherAddresses: [String] = []
     /// The guest's disks, at most one of them for each use but `idle`.
@@ -56,7 +58,7 @@ public struct GuestLaunch: Sendable {
         }
         if memoryBackend != .anonymous { machine += ",memory-backend=ram" }
         return [
-            qemu, "-name", "understudy-demo", "-machine", machine, "-accel", "tcg", "-cpu", "max", "-smp", String(processors),
+            qemu, "-name", "understudy-demo", "-machine", machine, "-accel", accelerator, "-cpu", "max", "-smp", String(processors),
         ] + memory + [
             "-nodefaults", "-display", "none", "-kernel", image.kernel, "-initrd", disks.isEmpty ? image.initramfs : image.diskInitramfs,
             "-append", commandLine,

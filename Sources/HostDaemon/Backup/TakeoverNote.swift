@@ -17,6 +17,8 @@ struct TakeoverNote: Codable, Sendable {
     var version: String
     /// The images of its disks; nil in a note of a daemon that did not name them.
     var disks: [String]?
+    /// Both hosts see these images; nil means no.
+    var sharedDisks: Bool?
 
     private static let file = "takeover.json"
     /// There until the guest may run: taking it away needs no room on the disk.

@@ -73,8 +73,13 @@ final class BlockComparison: Sendable {
 
     /// The disk is copied: sends what still has to be cleared and lets every write pass from now on.
     func finish() {
-        _ = change { table, _ in table.finish { append($0, .zeroes) } }
-        state.withLock { $0 = State() }
+        // In one step: what is cleared meanwhile is either still in the table, or passes.
+        state.withLock { state in
+            guard state.table != nil else { return }
+            state.table!.finish { append($0, .zeroes) }
+            report(state.table!)
+            state = State()
+        }
         isActive.store(false, ordering: .releasing)
     }
 
@@ -85,11 +90,15 @@ final class BlockComparison: Sendable {
             let hasher = state.hasher
             guard state.table != nil else { return false }
             body(&state.table!, hasher)
-            reported.store(state.table!.reportedBlocks, ordering: .relaxed)
-            differing.store(state.table!.differingBlocks, ordering: .relaxed)
-            skipped.store(state.table!.skippedBytes, ordering: .relaxed)
+            report(state.table!)
             return true
         }
+    }
+
+    private func report(_ table: borrowing BlockTable) {
+        reported.store(table.reportedBlocks, ordering: .relaxed)
+        differing.store(table.differingBlocks, ordering: .relaxed)
+        skipped.store(table.skippedBytes, ordering: .relaxed)
     }
 
     /// A part of a write gets room of its own, since the room of the whole is given back as one.

@@ -93,6 +93,8 @@ final class SharedDisks {
                 guard ContinuousClock.now < end else { throw HypervisorError(.timeout, "the mirror of a disk does not begin") }
             }
             try overlay.insert(qmp, mirror: mirrors[index])
+            // What QEMU wrote there before may be in this host's page cache only, and no flush of the guest reaches it any more.
+            guard fdatasync(image) == 0 else { throw Self.failure("\(paths[index]) cannot be flushed") }
         }
     }
 

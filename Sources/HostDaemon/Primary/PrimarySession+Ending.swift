@@ -104,7 +104,7 @@ extension PrimarySession {
             name: name, qmp: qmpPath, backup: machine.formerPrimary, intervalMilliseconds: request.intervalMilliseconds,
             processID: machine.pid,
             processStartTime: SessionRecord.startTime(of: machine.pid) ?? 0, taps: machine.taps, record: machine.record,
-            disks: machine.disks)
+            disks: machine.disks, sharedDisks: machine.sharedDisks)
         do throws(HostDaemonError) {
             try save(record)
             TakeoverNote.remove(from: OrphanedStandby.folder(of: name, in: context.configuration.runtimeFolder))

@@ -222,7 +222,9 @@ extension PrimarySession {
     private func acknowledged(_ identity: EpochIdentity) {
         context.faults.pass(.acknowledged)
         let now = MonotonicClock.now
+        var isAwaited = false
         if identity == self.identity(identity.epoch), let cut = cutAt.removeValue(forKey: identity.epoch) {
+            isAwaited = true
             let sent = stream?.writer.bytesSent ?? 0
             shared.withLock { shared in
                 shared.commit.add(MonotonicClock.milliseconds(now - cut))
@@ -232,7 +234,11 @@ extension PrimarySession {
                 shared.status.epoch = identity.epoch
             }
         }
-        if writesToImages(before: identity) { return }
+        if let shared = disks?.shared {
+            // Said twice, or of an epoch that is long over: the images have nothing to get for it.
+            if isAwaited { write(identity, to: shared) }
+            return
+        }
         deferred { () throws(HostDaemonError) in try happen(.acknowledged(identity)) }
     }
 

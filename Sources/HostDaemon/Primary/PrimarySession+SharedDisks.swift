@@ -28,18 +28,17 @@ extension PrimarySession {
     }
 
     /// The backup holds the epoch: now the images get its writes, and it counts as acknowledged when they have them durably.
-    ///
-    /// - Returns: false when there are no shared images.
-    func writesToImages(before identity: EpochIdentity) -> Bool {
-        guard let shared = disks?.shared, identity == self.identity(identity.epoch) else { return false }
+    func write(_ identity: EpochIdentity, to shared: SharedDisks) {
         shared.held.commit(through: shared.boundary) { [mailbox] in mailbox.post(.imagesHold(identity)) }
-        return true
     }
 
     /// Replaces overlays that have grown, and gives protection up before they have no room any more.
     func overlaysAreFull() throws(HostDaemonError) -> Bool {
         let now = MonotonicClock.now
-        guard let shared = disks?.shared, let qmp, now - overlaysSeen > (shared.isRenewing ? 10_000_000 : 100_000_000) else { return false }
+        // A QEMU that is held answers nothing.
+        guard !isHeld, let shared = disks?.shared, let qmp, now - overlaysSeen > (shared.isRenewing ? 10_000_000 : 100_000_000) else {
+            return false
+        }
         overlaysSeen = now
         let limit = UInt64(context.configuration.disks.spillMebibytes) << 20
         var reason = shared.shortage(most: limit)

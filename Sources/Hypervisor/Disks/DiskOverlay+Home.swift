@@ -16,11 +16,15 @@ extension DiskOverlay {
         for overlays in Dictionary(grouping: found, by: \.disk).values {
             let used = try usedNodes(qmp)
             if let top = overlays.first(where: { used[$0.node] != nil }) {
-                try top.removeNodes(qmp, from: top.number + 1)
-                if overlays.contains(where: { $0.number < top.number }) { try top.swallowLower(qmp) }
+                try top.removeNodes(qmp, top.number + 1..<Int.max)
+                if overlays.contains(where: { $0.number < top.number }) {
+                    try top.swallowLower(qmp)
+                    // QEMU refuses to remove what the top still needs: then it has not taken in everything.
+                    try top.removeNodes(qmp, 0..<top.number)
+                }
                 try top.bringHome(qmp)
             }
-            try overlays[0].removeNodes(qmp, from: 0)
+            try overlays[0].removeNodes(qmp, 0..<Int.max, andImage: true)
         }
         return !found.isEmpty
     }
@@ -82,18 +86,20 @@ extension DiskOverlay {
         _ = try Self.ask(qmp, "query-status")
     }
 
-    /// Removes the disk's overlays of these numbers on; with the first one everything of ours.
-    private func removeNodes(_ qmp: QMPClient, from first: Int) throws(HypervisorError) {
+    /// Removes the disk's overlays of these numbers.
+    ///
+    /// - Parameter andImage: also what else of ours is there.
+    private func removeNodes(_ qmp: QMPClient, _ meant: Range<Int>, andImage: Bool = false) throws(HypervisorError) {
         let present = (try Self.ask(qmp, "query-named-block-nodes", ["flat": true]).array ?? []).compactMap { $0["node-name"]?.string }
         func numbers(_ prefix: String) -> [Int] {
             present.filter { $0.hasPrefix(prefix) }.compactMap { Int($0.dropFirst(prefix.count)) }
-                .filter { $0 % Self.step == disk && $0 >= first }.sorted(by: >)
+                .filter { $0 % Self.step == disk && meant.contains($0) }.sorted(by: >)
         }
         var nodes = numbers(Self.nodePrefix).map { "\(Self.nodePrefix)\($0)" } + numbers(Self.filePrefix).map { "\(Self.filePrefix)\($0)" }
-        if first == 0 { nodes += [image, keeper].filter(present.contains) }
+        if andImage { nodes += [image, keeper].filter(present.contains) }
         for node in nodes { try command(qmp, "blockdev-del", ["node-name": .string(node)]) }
         let own = disk
-        try Self.removeDescriptors(qmp) { $0.disk == own && $0.number >= first && (first == 0 || !$0.isImage) }
+        try Self.removeDescriptors(qmp) { $0.disk == own && meant.contains($0.number) && (andImage || !$0.isImage) }
     }
 
     static func removeDescriptors(_ qmp: QMPClient, of isMeant: (DiskOverlay) -> Bool) throws(HypervisorError) {
