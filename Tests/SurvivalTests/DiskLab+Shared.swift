@@ -21,12 +21,7 @@ extension DiskLab {
 
     /// Everything that a QEMU has of disks, jobs and descriptors, by its second monitor.
     func blockGraph() throws -> [String] {
-        var client: QMPClient?
-        try pair.wait(seconds: 60, for: "the second monitor") {
-            client = try? QMPClient(socketPath: pair.secondMonitor)
-            return client != nil
-        }
-        guard let client else { return [] }
+        let client = try pair.connectSecondMonitor()
         defer { client.close() }
         let nodes = try client.execute("query-named-block-nodes", arguments: ["flat": true]).array ?? []
         let jobs = try client.execute("query-jobs").array ?? []

@@ -12,23 +12,13 @@ import Testing
 struct DiskProtectionTests {
     /// What of ours hangs on the guest's disks, as QEMU tells it.
     private func traces(_ pair: ProtectedLab) throws -> [String] {
-        let monitor = try connect(pair)
+        let monitor = try pair.connectSecondMonitor()
         defer { monitor.close() }
         let jobs = try monitor.execute("query-block-jobs").array ?? []
         let nodes = try monitor.execute("query-named-block-nodes", arguments: ["flat": true]).array ?? []
         return (jobs.compactMap { $0["device"]?.string } + nodes.compactMap { $0["node-name"]?.string }).filter {
             $0.hasPrefix("understudy-")
         }
-    }
-
-    /// QEMU listens again a moment after its last client has gone.
-    private func connect(_ pair: ProtectedLab) throws -> QMPClient {
-        var client: QMPClient?
-        try pair.wait(seconds: 60, for: "the second monitor") {
-            client = try? QMPClient(socketPath: pair.secondMonitor)
-            return client != nil
-        }
-        return try #require(client)
     }
 
     @Test func `unprotect leaves the disks as they were found, and the next protection copies them again`() throws {

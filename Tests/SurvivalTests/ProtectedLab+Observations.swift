@@ -2,6 +2,8 @@ import Arbiter
 import Demonstration
 import Foundation
 import Glibc
+import QMP
+import Testing
 import UnderstudyCore
 
 /// What a test sees of the lab from outside the daemons.
@@ -51,5 +53,15 @@ extension ProtectedLab {
             return false
         }
         return stat[stat.index(after: end)...].split(separator: " ").first != "Z"
+    }
+
+    /// Connects to the guest's second monitor: QEMU listens again a moment after its last client has gone.
+    func connectSecondMonitor() throws -> QMPClient {
+        var client: QMPClient?
+        try wait(seconds: 60, for: "the second monitor") {
+            client = try? QMPClient(socketPath: secondMonitor)
+            return client != nil
+        }
+        return try #require(client)
     }
 }

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Glibc
 internal import Hypervisor
 internal import NBD
@@ -52,6 +51,7 @@ final class SharedDisks {
         self.paths = paths
         self.socketPath = socketPath
         folder = limits.folder
+        try PrivateFolder.make(folder)
         held = try HeldWrites(
             images: try Self.open(disks, paths), mostBytes: limits.queueMebibytes << 20,
             patience: UInt64(limits.stallMilliseconds * 1e6), broken: broken)
@@ -152,12 +152,6 @@ final class SharedDisks {
 
     /// The file of a disk's next overlay.
     private func makeFile(_ disk: Int) throws(HypervisorError) -> CInt {
-        do {
-            try FileManager.default.createDirectory(
-                atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            throw HypervisorError(.systemCall, "the folder \(folder) cannot be made: \(error.localizedDescription)", cause: error)
-        }
         let path = "\(folder)/held-\(getpid())-\(UInt64.random(in: .min ... .max))"
         let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Self.failure("\(path) cannot be made") }

@@ -26,13 +26,14 @@ struct SharedImage: Codable, Sendable {
 
     /// Looks at a disk of the machine that runs here, and lays the proof beside its image.
     init(of disk: BlockDevice, workingDirectory: String) throws(HostDaemonError) {
-        guard let file = disk.file, ["raw", "file", "host_device"].contains(disk.driver ?? ""), !file.contains("json:") else {
+        guard let path = disk.path(from: workingDirectory), ["raw", "file", "host_device"].contains(disk.driver ?? ""),
+            disk.file?.contains("json:") == false
+        else {
             throw HostDaemonError(
                 .refused,
                 "the disk \(disk.name) is \(disk.driver ?? "unknown"): only raw images and block devices can be shared; protect it without `--shared-disks`"
             )
         }
-        let path = file.hasPrefix("/") ? file : "\(workingDirectory)/\(file)"
         try self.init(path: path, byteCount: disk.byteCount, proof: String(UInt64.random(in: .min ... .max), radix: 16))
         guard !isBlockDevice else { return }
         do { try (proof + "\n").write(toFile: path + Self.suffix, atomically: true, encoding: .utf8) } catch {

@@ -10,10 +10,7 @@ extension PrimarySession {
     /// The images' paths here; nil when the backup keeps copies.
     func sharedPaths(_ machine: MachineDescription) -> [String]? {
         guard request.sharedDisks == true else { return nil }
-        return machine.writableDisks.map { disk in
-            let file = disk.file ?? ""
-            return file.hasPrefix("/") ? file : "\(machine.process.workingDirectory)/\(file)"
-        }
+        return machine.writableDisks.map { $0.path(from: machine.process.workingDirectory) ?? "" }
     }
 
     /// From here on the guest's writes come here before they reach the images; until the first cut each of them still waits for its image.
