@@ -15,6 +15,8 @@ public struct BenchmarkOptions: Sendable {
     /// Turns of the disk's loads, and milliseconds of each load.
     public var diskTurns: Int
     public var diskMilliseconds: UInt64
+    /// Planned moves of a guest under KVM, of which medians are taken.
+    public var switchovers: Int
     /// Demonstrations, of which medians are taken.
     public var takeovers: Int
 
@@ -26,6 +28,7 @@ public struct BenchmarkOptions: Sendable {
         idleSeconds = quick ? 10 : 15
         diskTurns = quick ? 1 : 5
         diskMilliseconds = quick ? 500 : 1000
+        switchovers = quick ? 3 : 11
         takeovers = quick ? 1 : 5
     }
 

@@ -25,6 +25,7 @@ public struct BenchmarkRun {
         }
         try measureOneGuest(prepared, &report)
         try DiskSection(options: options, tell: tell).measure(into: &report)
+        try SwitchoverSection(options: options, tell: tell).measure(into: &report)
         try TakeoverSection(options: options, tell: tell).measure(into: &report)
         return report
     }

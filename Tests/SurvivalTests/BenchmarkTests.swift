@@ -1,5 +1,6 @@
 import Benchmark
 import Foundation
+import Glibc
 import Testing
 
 /// `understudy bench` finds everything that it measures; what the numbers are is no matter of a test.
@@ -10,7 +11,7 @@ struct BenchmarkTests {
         var options = BenchmarkOptions(programs: programs, qemu: Requirements.qemu, quick: true)
         options.stateFolder = Requirements.stateFolder
         (options.rounds, options.idleSeconds, options.takeovers) = (3, 1, 0)
-        options.diskMilliseconds = 100
+        (options.diskMilliseconds, options.switchovers) = (100, access("/dev/kvm", R_OK | W_OK) == 0 ? 1 : 0)
         let report = try BenchmarkRun(options, tell: { _ in }).measure()
         for pages in [0, 400, 10_000] {
             let ratio = report.targets.first { $0.name == "pause_ratio_\(pages)_pages" }
@@ -26,6 +27,9 @@ struct BenchmarkTests {
         }
         for name in ["scan_ms_per_gib", "synchronisation_mib_per_s", "idle_epochs_per_s", "largest_epoch_mib"] {
             #expect((report.figures.first { $0.name == name }?.measured ?? 0) > 0, "\(report.text)")
+        }
+        if options.switchovers > 0 {
+            #expect(report.targets.first { $0.name == "switchover_gap_ms" }?.measured != nil, "\(report.text)")
         }
         #expect(!report.holds, "control: no takeover was measured, so its promises do not hold")
     }

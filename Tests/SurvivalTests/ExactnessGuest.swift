@@ -11,9 +11,6 @@ struct ExactnessGuest {
     /// The guest counts on its console: a line of this beginning with the number behind it.
     var countMark: String
 
-    /// Makes what the options name in the test's folder.
-    var prepare: (_ folder: String) throws -> Void = { _ in }
-
     /// The demonstration's Linux guest under its dirtying load, with the firmware's and a display's memory besides its RAM.
     static func linux(
         memory: GuestLaunch.MemoryBackend, qemu: String = Requirements.qemu, dirtyPages: Int = 440, memoryMiB: Int = 128
@@ -37,24 +34,8 @@ struct ExactnessGuest {
     static func counter(accelerator: String = "kvm") -> ExactnessGuest {
         ExactnessGuest(
             options: [
-                "-machine", "q35", "-accel", accelerator, "-m", "16", "-nodefaults", "-display", "none", "-bios", "FOLDER/counter.bin",
-            ], readyMark: "COUNTER-READY", countMark: "count ", prepare: { try assembleCounter(in: $0) })
-    }
-
-    static func assembleCounter(in folder: String) throws {
-        let source = URL(fileURLWithPath: #filePath).appendingPathComponent("../../../Guests/counter/counter.S").standardized.path
-        try run(["as", "--32", "-o", "\(folder)/counter.o", source])
-        try run(
-            ["ld", "-m", "elf_i386", "-Ttext=0xf0000", "--oformat", "binary", "-o", "\(folder)/counter.bin", "\(folder)/counter.o"])
-    }
-
-    private static func run(_ arguments: [String]) throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = arguments
-        try process.run()
-        process.waitUntilExit()
-        guard process.terminationStatus == 0 else { throw SurvivalFailure("\(arguments[0]) failed: is binutils installed?") }
+                "-machine", "q35", "-accel", accelerator, "-m", "16", "-nodefaults", "-display", "none", "-bios", CounterGuest.firmware(),
+            ], readyMark: "COUNTER-READY", countMark: "count ")
     }
 
     func arguments(in folder: String) -> [String] {

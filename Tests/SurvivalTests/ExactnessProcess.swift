@@ -12,12 +12,6 @@ final class ExactnessProcess {
         var template = Array("/tmp/understudy-exactness-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw SurvivalFailure("mkdtemp failed") }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        do {
-            try guest.prepare(folder)
-        } catch {
-            try? FileManager.default.removeItem(atPath: folder)
-            throw error
-        }
         let arguments = ["/usr/bin/setpriv", "--pdeathsig", "KILL"] + guest.arguments(in: folder)
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

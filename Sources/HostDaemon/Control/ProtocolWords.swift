@@ -56,8 +56,8 @@ extension GuestFailure {
     var sentence: String {
         switch self {
         case .exited: "QEMU ended without a shutdown of the guest"
-        case .noCutPoint: "QEMU hangs: it did not stop the guest within the detection time"
-        case .saveDidNotEnd: "QEMU hangs: it did not finish saving its devices within the detection time"
+        case .noCutPoint: "QEMU hangs: it did not stop the guest in time"
+        case .saveDidNotEnd: "QEMU hangs: it did not finish saving its devices in time"
         }
     }
 }

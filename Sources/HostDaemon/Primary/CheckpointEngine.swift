@@ -53,7 +53,7 @@ final class CheckpointEngine {
     private let copier: PageCopier
     private let faults: FaultPoints
     /// How long QEMU may take to stop the guest, and to end the save.
-    private let limit: Duration
+    var limit: Duration
 
     /// The largest device state, in bytes: a q35 machine with one network card has 80 KiB.
     private static let deviceStateLimit = 64 << 20

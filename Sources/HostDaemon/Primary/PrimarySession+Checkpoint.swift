@@ -11,6 +11,7 @@ extension PrimarySession {
     func checkpoint() throws(HostDaemonError) {
         guard let epoch = core.allowedCheckpoint, let engine, let sender, let output else { return }
         guard try mayBeSaved() else { return }
+        engine.limit = cutLimit
         pacer.began(now: MonotonicClock.now)
         disks?.beginStop(within: timing.detection / 2)
         defer { disks?.endStop() }
@@ -57,12 +58,18 @@ extension PrimarySession {
         try readMonitor()
     }
 
+    /// How long QEMU may take for a checkpoint. Until the first epoch is committed nobody could take over, so a busy host gets more time.
+    var cutLimit: Duration {
+        let isEstablishing = if case .rehearsed = core.state { true } else { isEstablishing }
+        return .nanoseconds(Int64(isEstablishing ? timing.establishingCut : timing.detection))
+    }
+
     /// Saving a device that cannot be migrated crashes QEMU, and devices come and go, so every checkpoint asks first.
     private func mayBeSaved() throws(HostDaemonError) -> Bool {
         guard let qmp else { return true }
         let reasons: [String]
         do throws(QMPError) {
-            let answer = try qmp.execute("query-migrate", timeout: .nanoseconds(Int64(timing.detection)))
+            let answer = try qmp.execute("query-migrate", timeout: cutLimit)
             reasons = (answer["blocked-reasons"]?.array ?? []).map { $0.string ?? "unknown" }
         } catch {
             // A monitor that is gone shows at the save itself.

@@ -210,7 +210,7 @@ extension PrimarySession {
         }
         engine = try CheckpointEngine(
             gate: gate!, tracker: tracker!, copier: copier!, stagingBytes: context.configuration.stagingMebibytes << 20,
-            limit: .nanoseconds(Int64(timing.detection)), faults: context.faults)
+            limit: cutLimit, faults: context.faults)
         context.faults.pass(.trackingArmed)
     }
 

@@ -4,7 +4,7 @@
 public enum GuestFailure: Sendable, Equatable {
     /// QEMU ended without a shutdown of the guest: a crash, SIGKILL.
     case exited
-    /// The gated save reached no cut point within the detection time.
+    /// The gated save reached no cut point within the detection time (`ProtocolTiming.establishingCut` before the first commit).
     case noCutPoint
     /// The gated save did not end within the detection time after its pipe was drained.
     case saveDidNotEnd

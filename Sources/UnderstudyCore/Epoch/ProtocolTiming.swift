@@ -8,6 +8,8 @@ public struct ProtocolTiming: Sendable, Equatable {
     public var backupSuspicion: UInt64
     /// Silence of either host that is borne while nothing is held back yet: launching QEMUs keeps a host busy, and nobody waits for a takeover.
     public var establishingPatience: UInt64
+    /// How long QEMU may take to stop the guest, or to end a save, while no backup could take over yet: a third of `establishingPatience`.
+    public var establishingCut: UInt64
     /// How long the backup waits after the channel closed before it asks, so that a living primary may go solo first.
     public var channelClosedGrace: UInt64
     /// A gap between two events of our own that is longer than this counts as our own pause (stopped, starved of processor time).
@@ -28,6 +30,7 @@ public struct ProtocolTiming: Sendable, Equatable {
         self.detection = detection
         backupSuspicion = detection / 10 * 7
         establishingPatience = detection * 20
+        establishingCut = establishingPatience / 3
         channelClosedGrace = detection / 10 * 3
         ownPause = detection / 2
         arbiterRetry = detection / 3
