@@ -12,6 +12,8 @@ public struct BenchmarkOptions: Sendable {
     public var rounds: Int
     /// Seconds over which processor time is taken.
     public var idleSeconds: UInt32
+    /// Single requests to an idle guest, whose round trips are taken.
+    public var requests: Int
     /// Turns of the disk's loads, and milliseconds of each load.
     public var diskTurns: Int
     public var diskMilliseconds: UInt64
@@ -26,6 +28,7 @@ public struct BenchmarkOptions: Sendable {
         self.quick = quick
         rounds = quick ? 25 : 60
         idleSeconds = quick ? 10 : 15
+        requests = quick ? 100 : 300
         diskTurns = quick ? 1 : 5
         diskMilliseconds = quick ? 500 : 1000
         switchovers = quick ? 3 : 11

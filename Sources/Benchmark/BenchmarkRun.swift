@@ -42,6 +42,7 @@ public struct BenchmarkRun {
             let writer: GuestWriter
             (report, writer) = try PauseSection(options: options, tell: tell).measure(guest, into: report)
             try ProtectionSection(options: options, writer: writer, tell: tell).measure(guest, daemons, in: lab, into: &report)
+            try AutopilotSection(options: options, tell: tell).measure(guest, daemons, in: lab, into: &report)
         } catch {
             try? lab.destroy()
             throw error

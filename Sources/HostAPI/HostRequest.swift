@@ -23,7 +23,7 @@ public struct ProtectRequest: Codable, Sendable, Equatable {
     public var qmp: String?
     /// The name of the backup host, one of the configured peers.
     public var backup: String
-    /// Length of an epoch in milliseconds.
+    /// Length of an epoch in milliseconds; 0: it finds itself.
     public var intervalMilliseconds: Double
     /// Lets the guest's output leave before the backup has its epoch. Gives up the safety of the whole system.
     public var unsafeNoOutputCommit: Bool
@@ -33,6 +33,10 @@ public struct ProtectRequest: Codable, Sendable, Equatable {
     public var overwriteDisks: Bool?
     /// Both hosts see the same images of the disks: nothing is copied, and the guest's writes are held back until their epochs are committed.
     public var sharedDisks: Bool?
+    /// How long a commit may take when output comes after a quiet time, in milliseconds; nil: as the host's configuration says.
+    public var latencyTargetMilliseconds: Double?
+    /// Percent of the time that the guest may stand still; nil: as the host's configuration says.
+    public var overheadTargetPercent: Double?
 
     public init(name: String, qmp: String?, backup: String, intervalMilliseconds: Double, unsafeNoOutputCommit: Bool = false) {
         self.name = name

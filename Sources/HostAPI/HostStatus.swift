@@ -28,11 +28,14 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public var generation: UInt64
     /// The last committed epoch.
     public var epoch: UInt64
+    /// The length of an epoch where it is fixed.
     public var intervalMilliseconds: Double?
     public var qemu: QEMUStatus?
     /// The host's interfaces behind the guest's network cards, in the cards' order.
     public var taps: [String]
     public var checkpoints: CheckpointStatistics?
+    /// What decides when an epoch ends; nil before the first.
+    public var pacing: PacingStatus?
     public var output: OutputStatistics?
     public var synchronisation: SynchronisationProgress?
     public var takeover: TakeoverTimes?
@@ -89,6 +92,25 @@ public struct QEMUStatus: Codable, Sendable, Equatable {
         self.pid = pid
         self.version = version
         self.qmp = qmp
+    }
+}
+
+/// What decides when an epoch ends.
+public struct PacingStatus: Codable, Sendable, Equatable {
+    /// The length finds itself; false when it is fixed.
+    public var isAutomatic: Bool
+    /// The length that was meant for the last epoch.
+    public var intervalMilliseconds: Double
+    /// Why the last epoch ended when it did: `fixed`, `output-waits`, `pause-share`, `quiet`, `commit-time`, `room`, `acknowledgement`.
+    public var reason: String
+    /// How many epochs ended for each reason.
+    public var decisions: [String: UInt64]
+
+    public init(isAutomatic: Bool, intervalMilliseconds: Double, reason: String, decisions: [String: UInt64]) {
+        self.isAutomatic = isAutomatic
+        self.intervalMilliseconds = intervalMilliseconds
+        self.reason = reason
+        self.decisions = decisions
     }
 }
 

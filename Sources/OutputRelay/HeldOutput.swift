@@ -40,12 +40,16 @@ final class HeldOutput: Sendable {
     let outlet: Mutex<Outlet>
     private let waitingForRoom = Atomic<Bool>(false)
     private let roomEvent: FileDescriptor
+    private let onOutput: (@Sendable (UInt64) -> Void)?
 
-    /// - Parameter roomEvent: an eventfd that is signalled when a full ring has room again.
-    init(ring: FrameRing, gate: GateMap, taps: RelayTaps, roomEvent: FileDescriptor) {
+    /// - Parameters:
+    ///   - roomEvent: an eventfd that is signalled when a full ring has room again.
+    ///   - onOutput: see `OutputRelay.Configuration`.
+    init(ring: FrameRing, gate: GateMap, taps: RelayTaps, roomEvent: FileDescriptor, onOutput: (@Sendable (UInt64) -> Void)? = nil) {
         self.ring = ring
         self.gate = gate
         self.roomEvent = roomEvent
+        self.onOutput = onOutput
         intake = Mutex(Intake(ledger: OutputLedger(capacity: ring.capacity), input: taps.input))
         outlet = Mutex(Outlet(output: taps.output))
     }
@@ -71,6 +75,7 @@ final class HeldOutput: Sendable {
             guard count >= 0 else { return .broken(Int32(-count)) }
             taken += 1
             guard count > FrameRing.virtioHeader else { continue }
+            if let onOutput, intake.ledger.phase == .closed, !intake.ledger.hasUnsealed { onOutput(intake.ledger.sealedThrough) }
             intake.ledger.store(record: FrameRing.recordSize(count), frame: count - FrameRing.virtioHeader)
         }
         return .more

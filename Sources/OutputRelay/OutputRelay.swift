@@ -22,11 +22,17 @@ public final class OutputRelay: @unchecked Sendable {
         public var queueLength: UInt32
         /// Forward every frame at once: no output commit. Only for demonstrating what then goes wrong.
         public var openWithoutCommit: Bool
+        /// Called when the first frame after a seal is held back, with the newest sealed epoch. By the thread that reads frames: be quick.
+        public var onOutput: (@Sendable (UInt64) -> Void)?
 
-        public init(ringBytes: Int = 64 << 20, queueLength: UInt32 = 8192, openWithoutCommit: Bool = false) {
+        public init(
+            ringBytes: Int = 64 << 20, queueLength: UInt32 = 8192, openWithoutCommit: Bool = false,
+            onOutput: (@Sendable (UInt64) -> Void)? = nil
+        ) {
             self.ringBytes = ringBytes
             self.queueLength = queueLength
             self.openWithoutCommit = openWithoutCommit
+            self.onOutput = onOutput
         }
     }
 
@@ -69,7 +75,8 @@ public final class OutputRelay: @unchecked Sendable {
         let eventNumber = understudy_relay_event()
         guard eventNumber >= 0 else { throw .kernel("making the relay's event", "eventfd", -eventNumber) }
         let event = FileDescriptor(eventNumber)
-        let held = HeldOutput(ring: try FrameRing(bytes: configuration.ringBytes), gate: gate, taps: taps, roomEvent: event)
+        let held = HeldOutput(
+            ring: try FrameRing(bytes: configuration.ringBytes), gate: gate, taps: taps, roomEvent: event, onOutput: configuration.onOutput)
         if adopting { try held.close(withoutCommit: configuration.openWithoutCommit) }
         program = try Classifier.gate(gate)
         programIdentifier = try BPF.information(program).identifier

@@ -44,6 +44,14 @@ enum StatusText {
                     checkpoints.epochMilliseconds.p99,
                     checkpoints.commitMilliseconds.p50, checkpoints.dirtyPages.p50))
         }
+        if let pacing = machine.pacing, pacing.isAutomatic {
+            let total = max(1, pacing.decisions.values.reduce(0, +))
+            let shares = pacing.decisions.sorted { ($1.value, $0.key) < ($0.value, $1.key) }
+                .map { String(format: "%@ %.0f%%", $0.key, Double($0.value) * 100 / Double(total)) }
+            lines.append(
+                String(format: "  automatic epochs: the last was meant for %.1f ms (", pacing.intervalMilliseconds)
+                    + "\(pacing.reason)); in all: \(shares.joined(separator: ", "))")
+        }
         if let output = machine.output {
             lines.append(
                 "  output: \(output.heldFrames) frames held (\(output.heldBytes) bytes), \(output.releasedFrames) released, \(output.droppedFrames) dropped"

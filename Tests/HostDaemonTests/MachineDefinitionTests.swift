@@ -31,7 +31,7 @@ import UnderstudyCore
         #expect(definition.intervalMilliseconds == 50)
         #expect(definition.autostart)
         let short = try MachineDefinition.parse("name = \"web\"\narguments = []", place: "web.toml")
-        #expect(short.intervalMilliseconds == 25 && short.backup == nil && !short.autostart && short.settleSeconds == 10)
+        #expect(short.intervalMilliseconds == 0 && short.backup == nil && !short.autostart && short.settleSeconds == 10)
     }
 
     @Test func `what is wrong is named`() {

@@ -134,6 +134,13 @@ public final class Lab: Sendable {
         try DiskService.load(in: client, guest: LabAddresses.guest, load, milliseconds: milliseconds)
     }
 
+    /// Round trips of single requests to the guest, in milliseconds, in their order.
+    ///
+    /// - Parameter spacing: milliseconds from a reply to the next request, on average.
+    public func roundTrips(_ count: Int, spacing: UInt64) throws(DemonstrationError) -> [Double] {
+        try RoundTrips.measure(in: client, guest: LabAddresses.guest, count: count, spacing: spacing)
+    }
+
     /// Starts to record the guest's frames that come out of both hosts, at the client network's switch ports.
     ///
     /// - Parameter bytes: which bytes of each frame are kept, see `FrameSniffer.Sighting.kept`.

@@ -242,7 +242,7 @@ extension BackupSession {
             pid: standby.pid, taps: taps.map(\.name), disks: diskPaths,
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
-            intervalMilliseconds: order?.interval ?? 25, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks)
+            intervalMilliseconds: order?.interval ?? 0, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks)
         do throws(HostDaemonError) {
             try context.promote(machine, context)
         } catch {

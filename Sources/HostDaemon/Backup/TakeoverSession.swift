@@ -149,7 +149,7 @@ final class TakeoverSession: MachineSession, Sendable {
         let machine = TakenOverMachine(
             name: name, formerPrimary: note.formerPrimary, record: record, process: nil, qmp: note.qmp, pid: note.processID,
             taps: note.taps, disks: note.disks ?? [],
-            epoch: 0, times: nil, version: note.version, intervalMilliseconds: 25, protectBack: false,
+            epoch: 0, times: nil, version: note.version, intervalMilliseconds: 0, protectBack: false,
             sharedDisks: note.sharedDisks)
         do throws(HostDaemonError) {
             try context.promote(machine, context)

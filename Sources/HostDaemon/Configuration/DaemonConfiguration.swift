@@ -28,6 +28,8 @@ public struct DaemonConfiguration: Codable, Sendable {
     public var standby: StandbyConfiguration
     /// The copies of other hosts' disks, and the writes on their way.
     public var disks: DiskLimits
+    /// What is wanted of epochs whose length nobody fixed.
+    public var autopilot: AutopilotLimits
     /// How a peer is cut off from disks that both hosts see; nil: by locks only.
     public var fencing: FencingConfiguration?
     /// Where health and metrics are served; nil: nowhere.
@@ -105,7 +107,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         case name, listen, checkpointListen = "checkpoint-listen", stateFolder = "state-folder", runtimeFolder = "runtime-folder", socket,
             tls, arbiter,
             peers, detectionMilliseconds = "detection-ms", stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
-            copyThreads = "copy-threads", standby, metrics, disks, fencing
+            copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot
     }
 
     public init(from decoder: any Decoder) throws {
@@ -126,6 +128,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         standby = try values.decodeIfPresent(StandbyConfiguration.self, forKey: .standby) ?? StandbyConfiguration()
         disks = try values.decodeIfPresent(DiskLimits.self, forKey: .disks) ?? DiskLimits()
         if disks.folder.isEmpty { disks.folder = stateFolder + "/disks" }
+        autopilot = try values.decodeIfPresent(AutopilotLimits.self, forKey: .autopilot) ?? AutopilotLimits()
         fencing = try values.decodeIfPresent(FencingConfiguration.self, forKey: .fencing)
         metrics = try values.decodeIfPresent(MetricsConfiguration.self, forKey: .metrics)
     }
@@ -159,6 +162,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         try reject(table["arbiter"]?.table, "arbiter.", ["etcd", "folder"], path)
         try reject(table["metrics"]?.table, "metrics.", ["listen"], path)
         try reject(table["fencing"]?.table, "fencing.", FencingConfiguration.keys, path)
+        try reject(table["autopilot"]?.table, "autopilot.", AutopilotLimits.keys, path)
         try reject(table["disks"]?.table, "disks.", DiskLimits.keys, path)
         try reject(table["standby"]?.table, "standby.", StandbyConfiguration.keys, path)
         for peer in table["peers"]?.array ?? TOMLArray() { try reject(peer.table, "peers.", ["name", "control", "checkpoint"], path) }
@@ -207,6 +211,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         try demand(stagingMebibytes >= 16 && stagingMebibytes <= 65_536, "`staging-mib` must lie between 16 and 65536")
         try demand(outputMebibytes >= 1 && outputMebibytes <= 4_096, "`output-mib` must lie between 1 and 4096")
         try disks.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
+        try autopilot.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try fencing?.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try demand(copyThreads >= 1 && copyThreads <= 64, "`copy-threads` must lie between 1 and 64")
     }

@@ -107,13 +107,13 @@ struct StandbyReport: Codable, Sendable {
 struct SwitchoverOrder: Codable, Sendable {
     /// The last epoch, which the backup has acknowledged.
     var epoch: UInt64
-    /// The length of an epoch with which the machine was protected.
+    /// The length of an epoch with which the machine was protected; 0: it found itself.
     var intervalMilliseconds: Double
     /// Whether the backup shall protect the machine again, by the host that gives it away.
     var protectBack: Bool
 
     /// The length of an epoch as `protect` would take it: what the peer says, if that can be.
-    var interval: Double { (5...10_000).contains(intervalMilliseconds) ? intervalMilliseconds : 25 }
+    var interval: Double { (5...10_000).contains(intervalMilliseconds) ? intervalMilliseconds : 0 }
 }
 
 /// A sign of life.

@@ -11,7 +11,7 @@ struct MachineDefinition: Codable, Sendable, Equatable {
     var arguments: [String]
     /// The host that shall protect it: one of the configured peers.
     var backup: String?
-    /// Length of an epoch in milliseconds.
+    /// Length of an epoch in milliseconds; 0: it finds itself.
     var intervalMilliseconds: Double
     /// Start it, and protect it when there is a `backup`, after this host has booted.
     var autostart: Bool
@@ -30,7 +30,7 @@ struct MachineDefinition: Codable, Sendable, Equatable {
         qemu = try values.decodeIfPresent(String.self, forKey: .qemu) ?? "qemu-system-x86_64"
         arguments = try values.decode([String].self, forKey: .arguments)
         backup = try values.decodeIfPresent(String.self, forKey: .backup)
-        intervalMilliseconds = try values.number(forKey: .intervalMilliseconds) ?? 25
+        intervalMilliseconds = try values.number(forKey: .intervalMilliseconds) ?? 0
         settleSeconds = try values.number(forKey: .settleSeconds) ?? 10
         shared = try values.decodeIfPresent(Bool.self, forKey: .shared) ?? false
         autostart = try values.decodeIfPresent(Bool.self, forKey: .autostart) ?? false
@@ -63,7 +63,9 @@ struct MachineDefinition: Codable, Sendable, Equatable {
             if !condition { throw HostDaemonError(.refused, "\(place): \(message)") }
         }
         try demand(MachineName.isValid(name), "`name` = \"\(name)\": use 1 to 64 letters, digits, `-`, `_` and `.`")
-        try demand((5...10_000).contains(intervalMilliseconds), "`interval-ms` must lie between 5 and 10000")
+        try demand(
+            intervalMilliseconds == 0 || (5...10_000).contains(intervalMilliseconds),
+            "`interval-ms` must lie between 5 and 10000, or be 0 for one that finds itself")
         try demand((0...3_600).contains(settleSeconds), "`settle-s` must lie between 0 and 3600")
         try demand(!qemu.isEmpty, "`qemu` must name QEMU's program")
         for option in ["-daemonize", "-incoming"] {

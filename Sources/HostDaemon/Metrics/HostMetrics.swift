@@ -76,6 +76,15 @@ struct HostMetrics {
         counter(&out, "understudy_machine_checkpoints_total", "Checkpoints taken since protection began.") {
             $0.checkpoints.map { Double($0) }
         }
+        let paced = machines.filter { !$0.decisions.isEmpty }
+        if !paced.isEmpty {
+            out.family("understudy_machine_epochs_total", .counter, "Epochs since protection began, by what decided when they ended.")
+        }
+        for machine in paced {
+            for (reason, count) in machine.decisions.sorted(by: { $0.key < $1.key }) {
+                out.sample("understudy_machine_epochs_total", labels(machine) + [("reason", reason)], Double(count))
+            }
+        }
         counter(&out, "understudy_machine_sent_bytes_total", "Bytes of checkpoints handed to the link since protection began.") {
             $0.sentBytes.map { Double($0) }
         }

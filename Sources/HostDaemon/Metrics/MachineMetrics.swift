@@ -6,6 +6,8 @@ struct MachineMetrics: Sendable {
     /// Nil on a backup.
     var checkpoints: UInt64?
     var histograms: CheckpointHistograms?
+    /// How many epochs ended for each reason.
+    var decisions: [String: UInt64] = [:]
     var sentBytes: UInt64?
     var deviceStateBytes: Int?
     /// Seconds since the last epoch was committed; nil before the first.

@@ -12,6 +12,7 @@ extension PrimarySession {
         guard let epoch = core.allowedCheckpoint, let engine, let sender, let output else { return }
         guard try mayBeSaved() else { return }
         engine.limit = cutLimit
+        noteDecision()
         pacer.began(now: MonotonicClock.now)
         disks?.beginStop(within: timing.detection / 2)
         defer { disks?.endStop() }
@@ -114,6 +115,7 @@ extension PrimarySession {
     func unseal(_ epoch: UInt64, _ output: GuestOutput) {
         do throws(OutputRelayError) {
             try output.withdrawSeal(epoch: epoch)
+            unsealed(epoch)
         } catch {
             report(
                 "unseal-failed", "the output of the lost epoch \(epoch) stays held until this host may go on alone: \(error)", level: .error
@@ -139,6 +141,7 @@ extension PrimarySession {
                 context.faults.pass(.gateClosed)
             }
             try output.seal(epoch: epoch)
+            sealed(epoch)
             disks?.close(base: identity(0))
         } catch {
             throw HostDaemonError(.network, "the guest's output cannot be sealed: \(error)", cause: error)
@@ -149,6 +152,7 @@ extension PrimarySession {
         cutAt[epoch] = cut.stoppedAt
         let previous = lastCut
         lastCut = cut.stoppedAt
+        observe(cut, epoch: epoch, previous: previous)
         wasSkipped = false
         shared.withLock { shared in
             shared.checkpoints += 1

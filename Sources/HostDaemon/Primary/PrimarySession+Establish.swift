@@ -228,7 +228,8 @@ extension PrimarySession {
             let prepared = try GuestOutput.prepare(
                 taps: machine!.taps, identity: name,
                 configuration: OutputRelay.Configuration(
-                    ringBytes: context.configuration.outputMebibytes << 20, openWithoutCommit: request.unsafeNoOutputCommit))
+                    ringBytes: context.configuration.outputMebibytes << 20, openWithoutCommit: request.unsafeNoOutputCommit,
+                    onOutput: onOutput))
             output = prepared
             shared.withLock { $0.output = prepared }
         } catch {

@@ -16,6 +16,7 @@ extension PrimarySession {
         while !hasEnded && !isRetired {
             let now = MonotonicClock.now
             try watch(now)
+            pace()
             if let due = pacer.due, core.allowedCheckpoint != nil {
                 if due <= now {
                     try checkpoint()
@@ -126,6 +127,7 @@ extension PrimarySession {
             try happen(.unprotectRequested)
         case .retire: isRetired = true
         case .disksBroken(let reason): try disksBroke(reason)
+        case .outputWaits(let epoch): outputWaits(after: epoch)
         case .imagesHold(let identity): try happen(.acknowledged(identity))
         case .gateDisturbed(let reason):
             report("gate-disturbed", "somebody changed the guest's tap, so its output may leave unheld: \(reason)", level: .critical)
@@ -225,6 +227,7 @@ extension PrimarySession {
         var isAwaited = false
         if identity == self.identity(identity.epoch), let cut = cutAt.removeValue(forKey: identity.epoch) {
             isAwaited = true
+            observeCommit(of: identity.epoch, after: now - cut)
             let sent = stream?.writer.bytesSent ?? 0
             shared.withLock { shared in
                 shared.commit.add(MonotonicClock.milliseconds(now - cut))

@@ -28,6 +28,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         case disksBroken(String)
         /// The shared images have everything that the guest wrote until this epoch's end.
         case imagesHold(EpochIdentity)
+        /// A frame was held back that belongs to an epoch after the named one, the first of its epoch at its card.
+        case outputWaits(after: UInt64)
         /// A new session takes over a machine that runs here unprotected.
         case retire
     }
@@ -41,6 +43,9 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var dirty = SampleWindow()
         var checkpoints: UInt64 = 0
         var deviceStateBytes = 0
+        /// How often each reason decided when an epoch ended; the last one, with the length meant, in milliseconds.
+        var decisions: [EpochDecision.Reason: UInt64] = [:]
+        var decision: (reason: EpochDecision.Reason, milliseconds: Double) = (.fixed, 0)
         var histograms = CheckpointHistograms()
         var sentBytes: UInt64 = 0
         /// Monotonic nanoseconds of the last acknowledgement; 0 before the first.
@@ -89,6 +94,14 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var standbyIsPrepared = false
     var rehearsalIsOver = false
     var cutAt: [UInt64: UInt64] = [:]
+    /// Finds the epochs' length; nil when it is fixed.
+    var autopilot: Autopilot?
+    var pacing: EpochDecision
+    var regime = Regime()
+    /// A frame of the epoch under way is held back.
+    var outputWaits = false
+    var sealedEpoch: UInt64 = 0
+    var cutPages: [UInt64: Int] = [:]
     var lastCut: UInt64 = 0
     var isRetired = false
     /// Nothing is held back yet: whatever fails, the guest goes on as it was.
@@ -135,15 +148,18 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         timing = ProtocolTiming(detection: context.detectionNanoseconds)
         var status = MachineStatus(name: request.name, role: .primary, state: .starting, protected: false, message: "examining the machine")
         status.peer = request.backup
-        status.intervalMilliseconds = request.intervalMilliseconds
+        status.intervalMilliseconds = request.intervalMilliseconds > 0 ? request.intervalMilliseconds : nil
         shared = Mutex(Shared(status: status))
         let now = MonotonicClock.now
         core = PrimaryProtocol(
             PrimaryConfiguration(
                 host: context.configuration.name, backup: request.backup, sessionNonce: UInt64.random(in: .min ... .max),
                 nonceSeed: (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max)), timing: timing), now: now)
-        pacer = CheckpointPacer(
-            interval: UInt64(request.intervalMilliseconds * 1e6), limit: timing.detection, ownPause: timing.ownPause)
+        autopilot = Self.autopilot(for: request, context.configuration)
+        pacing =
+            autopilot?.decide(outputWaits: false)
+            ?? EpochDecision(interval: UInt64(request.intervalMilliseconds * 1e6), reason: .fixed)
+        pacer = CheckpointPacer(interval: pacing.interval, limit: timing.detection, ownPause: timing.ownPause)
     }
 
     /// For a guest that this host took over; begin with `takeUp`.
@@ -236,6 +252,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
                     count: shared.checkpoints, pauseMilliseconds: shared.pause.quantiles, epochMilliseconds: shared.epoch.quantiles,
                     commitMilliseconds: shared.commit.quantiles, dirtyPages: shared.dirty.quantiles,
                     deviceStateBytes: shared.deviceStateBytes)
+                status.pacing = pacingStatus(shared)
             }
             return (status, shared.output, shared.writes)
         }
@@ -243,6 +260,13 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         status.output = Self.statistics(of: output)
         status.disks = Self.disks(snapshot.disks, writes)
         return status
+    }
+
+    private func pacingStatus(_ shared: borrowing Shared) -> PacingStatus {
+        PacingStatus(
+            isAutomatic: request.intervalMilliseconds == 0, intervalMilliseconds: shared.decision.milliseconds,
+            reason: shared.decision.reason.rawValue,
+            decisions: Dictionary(uniqueKeysWithValues: shared.decisions.map { ($0.key.rawValue, $0.value) }))
     }
 
     private static func disks(_ disks: [DiskStatus]?, _ writes: WriteQueue?) -> [DiskStatus]? {
@@ -269,6 +293,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
             metrics.histograms = shared.histograms
             metrics.sentBytes = shared.sentBytes
             metrics.deviceStateBytes = shared.deviceStateBytes
+            metrics.decisions = Dictionary(uniqueKeysWithValues: shared.decisions.map { ($0.key.rawValue, $0.value) })
             let now = MonotonicClock.now
             if shared.lastCommit > 0 { metrics.lastCommitAge = Double(now - min(shared.lastCommit, now)) / 1e9 }
             return (metrics, shared.output, shared.writes)

@@ -37,8 +37,13 @@ extension Host {
         guard MachineName.isValid(request.name) else {
             throw HostDaemonError(.refused, "\"\(request.name)\" cannot be a machine's name: use 1 to 64 letters, digits, `-`, `_` and `.`")
         }
-        guard (5...10_000).contains(request.intervalMilliseconds) else {
-            throw HostDaemonError(.refused, "the interval must lie between 5 ms and 10 s")
+        guard request.intervalMilliseconds == 0 || (5...10_000).contains(request.intervalMilliseconds) else {
+            throw HostDaemonError(.refused, "the interval must lie between 5 ms and 10 s, or be 0 for one that finds itself")
+        }
+        guard request.latencyTargetMilliseconds.map(AutopilotLimits.latencies.contains) ?? true,
+            request.overheadTargetPercent.map(AutopilotLimits.overheads.contains) ?? true
+        else {
+            throw HostDaemonError(.refused, "the target of latency must lie between 1 ms and 10 s, that of overhead between 0.1 and 90 %")
         }
         _ = try context.peer(named: request.backup)
         _ = try CertificateWatch.demandUsable(context.configuration)

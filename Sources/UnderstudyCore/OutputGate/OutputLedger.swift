@@ -50,6 +50,9 @@ public struct OutputLedger: Sendable, Equatable {
     private var unsealedFrames = 0
     private var unsealedBytes = 0
 
+    /// Whether something waits for a seal.
+    public var hasUnsealed: Bool { unsealedFrames > 0 }
+
     /// A ledger for a ring of `capacity` bytes.
     public init(capacity: Int) {
         self.capacity = capacity

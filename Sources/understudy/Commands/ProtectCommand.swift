@@ -21,8 +21,15 @@ struct ProtectCommand: ParsableCommand {
     )
     var backup: String?
 
-    @Option(help: "Length of an epoch, such as 25ms; also the default.")
+    @Option(
+        help: "Length of an epoch, such as 25ms; `auto`, the default, lets it find itself: short while output waits, long while none does.")
     var interval: String?
+
+    @Option(help: "With an automatic interval: how long a commit may take when output comes after a quiet time, such as 10ms.")
+    var latencyTarget: String?
+
+    @Option(help: "With an automatic interval: how much of the time the guest may stand still while its output waits, such as 10%.")
+    var overheadTarget: String?
 
     @Option(help: "NAME=PATH: where the backup keeps the copy of a disk; without it the backup chooses. Can be given for each disk.")
     var disk: [String] = []
@@ -57,7 +64,16 @@ struct ProtectCommand: ParsableCommand {
             throw ValidationError("--disk \(word): give a disk's name and an absolute path on the backup host, NAME=/PATH")
         }
         if let interval, milliseconds == nil {
-            throw ValidationError("--interval \(interval): give a length between 5ms and 10s, such as 25ms")
+            throw ValidationError("--interval \(interval): give `auto`, or a length between 5ms and 10s, such as 25ms")
+        }
+        if latencyTarget != nil || overheadTarget != nil, (milliseconds ?? 0) > 0 {
+            throw ValidationError("--latency-target and --overhead-target find the interval themselves: leave --interval out")
+        }
+        if let latencyTarget, latencyMilliseconds == nil {
+            throw ValidationError("--latency-target \(latencyTarget): give a time between 1ms and 10s, such as 10ms")
+        }
+        if let overheadTarget, overheadPercent == nil {
+            throw ValidationError("--overhead-target \(overheadTarget): give a share between 0.1% and 90%, such as 10%")
         }
     }
 
@@ -70,11 +86,24 @@ struct ProtectCommand: ParsableCommand {
 
     private var milliseconds: Double? {
         guard let interval else { return nil }
-        let value: Double? =
-            if interval.hasSuffix("ms") { Double(interval.dropLast(2)) } else if interval.hasSuffix("s") {
-                Double(interval.dropLast()).map { $0 * 1000 }
-            } else { nil }
-        return value.flatMap { (5...10_000).contains($0) ? $0 : nil }
+        if interval == "auto" { return 0 }
+        return duration(interval).flatMap { (5...10_000).contains($0) ? $0 : nil }
+    }
+
+    /// What was asked for; targets ask for an automatic one.
+    private func interval(orElse other: Double) -> Double { milliseconds ?? (latencyTarget == nil && overheadTarget == nil ? other : 0) }
+
+    private var latencyMilliseconds: Double? { latencyTarget.flatMap(duration).flatMap { (1...10_000).contains($0) ? $0 : nil } }
+
+    private var overheadPercent: Double? {
+        guard let overheadTarget, overheadTarget.hasSuffix("%") else { return nil }
+        return Double(overheadTarget.dropLast()).flatMap { (0.1...90).contains($0) ? $0 : nil }
+    }
+
+    /// Milliseconds.
+    private func duration(_ word: String) -> Double? {
+        if word.hasSuffix("ms") { return Double(word.dropLast(2)) }
+        return word.hasSuffix("s") ? Double(word.dropLast()).map { $0 * 1000 } : nil
     }
 
     func run() throws {
@@ -82,6 +111,8 @@ struct ProtectCommand: ParsableCommand {
         if !disk.isEmpty { request.diskPaths = Dictionary(disk.compactMap(diskPath)) { _, last in last } }
         if overwrite { request.overwriteDisks = true }
         request.sharedDisks = sharedDisks
+        request.latencyTargetMilliseconds = latencyMilliseconds
+        request.overheadTargetPercent = overheadPercent
         let result = try daemon.perform(.protect(request)) { reply in
             switch reply {
             case .progress(let progress): show(progress)
@@ -102,7 +133,7 @@ struct ProtectCommand: ParsableCommand {
             // A definition that the daemon has says the socket.
             return ProtectRequest(
                 name: name ?? "", qmp: qmp.map(Output.absolute), backup: try backup ?? knownBackup(),
-                intervalMilliseconds: milliseconds ?? 25,
+                intervalMilliseconds: milliseconds ?? 0,
                 unsafeNoOutputCommit: noOutputCommit)
         }
         let text = try VMCommand.definition(vm.contains("/") ? vm : "./\(vm)")
@@ -117,7 +148,7 @@ struct ProtectCommand: ParsableCommand {
             Thread.sleep(forTimeInterval: seconds)
         }
         return ProtectRequest(
-            name: machine.name, qmp: machine.qmp, backup: backup, intervalMilliseconds: milliseconds ?? machine.intervalMilliseconds,
+            name: machine.name, qmp: machine.qmp, backup: backup, intervalMilliseconds: interval(orElse: machine.intervalMilliseconds),
             unsafeNoOutputCommit: noOutputCommit)
     }
 

@@ -2,7 +2,7 @@
 
 /// Says when the next checkpoint is due and whether the one under way takes too long. Times in nanoseconds of the monotonic clock.
 ///
-/// A fixed interval from cut to cut. The next cut also waits until the protocol allows it, which is when the epoch before it has been
+/// An interval from cut to cut, which is the operator's or the `Autopilot`'s. The next cut also waits until the protocol allows it, which is when the epoch before it has been
 /// acknowledged: on a slow link the epoch grows instead of the backlog.
 public struct CheckpointPacer: Sendable, Equatable {
     private enum Phase: Sendable, Equatable {
@@ -13,7 +13,8 @@ public struct CheckpointPacer: Sendable, Equatable {
         case draining(since: UInt64)
     }
 
-    public let interval: UInt64
+    /// From cut to cut; may change at any time.
+    public var interval: UInt64
     private let limit: UInt64
     private let ownPause: UInt64
     private var phase: Phase = .idle
@@ -46,6 +47,15 @@ public struct CheckpointPacer: Sendable, Equatable {
         guard phase == .idle, let allowedAt else { return nil }
         return lastCut.map { $0 &+ interval } ?? allowedAt
     }
+
+    /// Whether the allowed cut was due before it was allowed.
+    public var isLate: Bool {
+        guard let allowedAt, let lastCut else { return false }
+        return allowedAt > lastCut &+ interval
+    }
+
+    /// When the last cut was; nil before the first.
+    public var previousCut: UInt64? { lastCut }
 
     /// The gated save was asked for.
     public mutating func began(now: UInt64) {
