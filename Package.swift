@@ -38,7 +38,7 @@ let package = Package(
         .target(name: "GuestMemory", dependencies: ["LinuxShim", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "OutputRelay", dependencies: ["LinuxShim", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "Links", dependencies: ["COpenSSL", "LinuxShim", "UnderstudyCore"] + nio, swiftSettings: settings),
-        .target(name: "NBD", dependencies: ["LinuxShim"], swiftSettings: settings),
+        .target(name: "NBD", dependencies: ["LinuxShim"], exclude: ["README.md"], swiftSettings: settings),
         .target(name: "Arbiter", dependencies: ["UnderstudyCore"], swiftSettings: settings),
         .target(name: "HostCertificates", dependencies: ["COpenSSL"], swiftSettings: settings),
         .target(name: "Systemd", dependencies: [logging], swiftSettings: settings),

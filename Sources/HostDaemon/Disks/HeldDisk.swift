@@ -3,11 +3,9 @@ internal import UnderstudyCore
 
 /// A disk of a protected guest whose image both hosts see, as QEMU's mirror sees it: every write goes to the backup with its epoch, and is held
 /// back from the image until the epoch is committed.
-final class HeldDisk: NBDExport {
+final class HeldDisk: WrittenDisk {
     let name: String
     let byteCount: UInt64
-    let isReadOnly = false
-    let hasFastZeroes = true
     private let index: Int
     private let queue: WriteQueue
     private let held: HeldWrites
@@ -43,12 +41,6 @@ final class HeldDisk: NBDExport {
 
     /// What the guest discards keeps its bytes: QEMU's node passes no discards on.
     func trim(at offset: UInt64, length: UInt64) -> NBDErrorCode? { nil }
-
-    func flush() -> NBDErrorCode? { nil }
-
-    func read(into bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) -> NBDErrorCode? { .notSupported }
-
-    func extents(at offset: UInt64, length: UInt64, into extents: inout [NBDExtent]) {}
 
     private func hold(
         _ kind: DiskMessage.Kind, at offset: UInt64, length: UInt64, _ data: UnsafeMutableRawBufferPointer?

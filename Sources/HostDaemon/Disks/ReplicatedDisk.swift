@@ -2,12 +2,9 @@ internal import NBD
 internal import UnderstudyCore
 
 /// One disk of a protected guest, as QEMU's mirror sees it: a target that takes every change and is never read.
-final class ReplicatedDisk: NBDExport {
+final class ReplicatedDisk: WrittenDisk {
     let name: String
     let byteCount: UInt64
-    let isReadOnly = false
-    /// A range of zeroes is one short message.
-    let hasFastZeroes = true
     private let index: UInt16
     private let queue: WriteQueue
     private let comparison: BlockComparison
@@ -43,13 +40,6 @@ final class ReplicatedDisk: NBDExport {
         queue.append(.discard, disk: index, offset: offset, length: length, place: nil)
         return nil
     }
-
-    /// What makes a write safe is its epoch's commit: the guest's own disk is flushed by QEMU beside this.
-    func flush() -> NBDErrorCode? { nil }
-
-    func read(into bytes: UnsafeMutableRawBufferPointer, at offset: UInt64) -> NBDErrorCode? { .notSupported }
-
-    func extents(at offset: UInt64, length: UInt64, into extents: inout [NBDExtent]) {}
 
     private static func place(_ buffer: NBDBuffer) -> Int { Int(Int64(bitPattern: buffer.tag)) }
 }
