@@ -113,6 +113,46 @@ private final class Box: Sendable {
         #expect(reasons.all.count == 1 && reasons.all[0].contains("waited 20 ms for a commit"))
     }
 
+    @Test func `a write that hangs shows for how long, and is the image's fault when the guest waits for it`() throws {
+        let image = try HeldImage()
+        let (reasons, hang) = (Reasons(), ConditionLock())
+        let hangs = Box(Mutex(true))
+        let held = try HeldWrites(
+            images: [try image.open()], mostBytes: 512, patience: 50_000_000,
+            writing: { batch, images, step in
+                step()
+                hang.withLock { while hangs.value.withLock({ $0 }) { _ = hang.wait() } }
+                return HeldWrites.write(batch, to: images, step: step)
+            }, broken: { reasons.add($0) })
+        defer { held.stop() }
+        #expect(held.standstill == 0)
+        _ = held.cut()
+        #expect(held.write(1, at: 0) && held.write(2, at: 512))
+        let first = held.cut()
+        held.commit(through: first) {}
+        while held.standstill < 60_000_000 { usleep(1_000) }
+        #expect(reasons.all.isEmpty && !held.imagesHaveFailed)
+        held.awaitRoom()
+        #expect(reasons.all.count == 1 && held.imagesHaveFailed)
+        // It writes still, so the image is not left before it has ended.
+        held.leave()
+        #expect(!held.hasLeft)
+        hangs.value.withLock { $0 = false }
+        hang.withLock { hang.announce() }
+        while !held.hasLeft { usleep(1_000) }
+        #expect(held.standstill == 0)
+    }
+
+    @Test func `a guest that waits for a commit which does not come is not the image's fault`() throws {
+        let image = try HeldImage()
+        let held = try image.held(mostBytes: 512, patience: 20_000_000)
+        defer { held.stop() }
+        _ = held.cut()
+        #expect(held.write(1, at: 0) && held.write(2, at: 512))
+        held.awaitRoom()
+        #expect(held.failure != nil && !held.imagesHaveFailed)
+    }
+
     @Test func `an image that cannot be written is told, and a write that had to be durable fails`() throws {
         let image = try HeldImage()
         let reasons = Reasons()

@@ -33,7 +33,7 @@ enum ControlMessage: Codable, Sendable {
     case log(message: String)
 
     /// The version of this protocol; daemons of different versions refuse each other.
-    static let version = 5
+    static let version = 6
 
     func encoded() -> [UInt8] {
         guard let data = try? JSONEncoder().encode(self) else { preconditionFailure("a control message is always representable as JSON") }

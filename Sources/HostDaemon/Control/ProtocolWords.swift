@@ -40,6 +40,7 @@ extension GuestFailure {
         case .exited: "exited"
         case .noCutPoint: "no-cut-point"
         case .saveDidNotEnd: "save-did-not-end"
+        case .storageFailed: "storage-failed"
         }
     }
 
@@ -48,6 +49,7 @@ extension GuestFailure {
         case "exited": self = .exited
         case "no-cut-point": self = .noCutPoint
         case "save-did-not-end": self = .saveDidNotEnd
+        case "storage-failed": self = .storageFailed
         default: return nil
         }
     }
@@ -58,6 +60,7 @@ extension GuestFailure {
         case .exited: "QEMU ended without a shutdown of the guest"
         case .noCutPoint: "QEMU hangs: it did not stop the guest in time"
         case .saveDidNotEnd: "QEMU hangs: it did not finish saving its devices in time"
+        case .storageFailed: "the shared images take nothing more of what the guest wrote on this host"
         }
     }
 }

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Synchronization
 internal import UnderstudyCore
 
 /// The guest's writes to images that both hosts see, held back until their epoch is committed, and the thread that then writes them.
@@ -8,6 +9,10 @@ internal import UnderstudyCore
 /// that nobody outside can see a flush that was not true yet.
 final class HeldWrites: @unchecked Sendable {
     // SAFETY: the variables are only touched inside `lock`; a write's memory belongs to whoever holds the write.
+
+    /// Writes a batch to the images, in its order, then durably; says before each step that it goes on.
+    typealias Writing = @Sendable (_ batch: ArraySlice<Write>, _ images: [RawImage], _ step: () -> Void) -> HostDaemonError?
+
     struct Write {
         var number: UInt64
         var disk: Int
@@ -34,18 +39,27 @@ final class HeldWrites: @unchecked Sendable {
     private var guestIsStopping = false
     private var isStopped = false
     private var reason: String?
+    /// The images are why nothing more is taken in.
+    private var imagesFail = false
     private var waiter: (number: UInt64, done: @Sendable () -> Void)?
     private var thread: DedicatedThread?
 
     private let mostBytes: Int
     private let patience: UInt64
     private let broken: @Sendable (String) -> Void
+    private let writing: Writing
+    /// When the step of the images' thread that is under way began, monotonic nanoseconds; 0 while there is none.
+    private let stepBegan = Atomic<UInt64>(0)
 
     /// - Parameters:
     ///   - mostBytes: beyond this the guest's writes wait for the next commit, no longer than `patience` nanoseconds.
     ///   - broken: called once, on any thread, when the images cannot be written or commits do not come.
-    init(images: [RawImage], mostBytes: Int, patience: UInt64, broken: @escaping @Sendable (String) -> Void) throws(HostDaemonError) {
+    init(
+        images: [RawImage], mostBytes: Int, patience: UInt64, writing: @escaping Writing = HeldWrites.write,
+        broken: @escaping @Sendable (String) -> Void
+    ) throws(HostDaemonError) {
         self.images = images
+        self.writing = writing
         self.mostBytes = mostBytes
         self.patience = patience
         self.broken = broken
@@ -55,6 +69,15 @@ final class HeldWrites: @unchecked Sendable {
     /// Bytes that wait for their commit.
     var waitingBytes: UInt64 { lock.withLock { UInt64(heldBytes) } }
     var failure: String? { lock.withLock { reason } }
+
+    /// For how many nanoseconds the images have not taken what was given to them.
+    var standstill: UInt64 {
+        let (began, now) = (stepBegan.load(ordering: .relaxed), MonotonicClock.now)
+        return began == 0 ? 0 : now - min(began, now)
+    }
+
+    /// Whether the images of this host are why writes are held no more; another host may see them in better health.
+    var imagesHaveFailed: Bool { lock.withLock { imagesFail } }
 
     /// The last write that was taken in.
     var lastNumber: UInt64 { lock.withLock { last } }
@@ -72,7 +95,10 @@ final class HeldWrites: @unchecked Sendable {
             }
             return false
         }
-        if isLate { fail("a write waited \(patience / 1_000_000) ms for a commit that would make room") }
+        if isLate {
+            // A commit that waits for its image is that image's fault.
+            fail("a write waited \(patience / 1_000_000) ms for a commit that would make room", images: standstill > patience / 2)
+        }
     }
 
     /// Takes a write in, and waits for the images unless writes are held.
@@ -156,6 +182,7 @@ final class HeldWrites: @unchecked Sendable {
             isHolding = false
             limit = .max
             reason = nil
+            imagesFail = false
             lock.announce()
         }
     }
@@ -195,7 +222,9 @@ final class HeldWrites: @unchecked Sendable {
 extension HeldWrites {
     private func apply() {
         while let (batch, images) = next() {
-            settle(batch, failure: Self.write(batch, to: images))
+            let failure = writing(batch, images) { stepBegan.store(MonotonicClock.now, ordering: .relaxed) }
+            stepBegan.store(0, ordering: .relaxed)
+            settle(batch, failure: failure)
         }
     }
 
@@ -214,17 +243,20 @@ extension HeldWrites {
         }
     }
 
-    /// In their order, then durably.
-    private static func write(_ batch: ArraySlice<Write>, to images: [RawImage]) -> HostDaemonError? {
+    @Sendable static func write(_ batch: ArraySlice<Write>, to images: [RawImage], step: () -> Void) -> HostDaemonError? {
         do throws(HostDaemonError) {
             for write in batch {
+                step()
                 if let data = write.data {
                     try images[write.disk].write(UnsafeRawBufferPointer(data), at: write.offset)
                 } else {
                     try images[write.disk].clear(at: write.offset, length: write.length)
                 }
             }
-            for disk in Set(batch.map(\.disk)) { try images[disk].flush() }
+            for disk in Set(batch.map(\.disk)) {
+                step()
+                try images[disk].flush()
+            }
             return nil
         } catch { return error }
     }
@@ -250,14 +282,15 @@ extension HeldWrites {
             return waiter.done
         }
         done?()
-        if let failure { fail(failure.message) }
+        if let failure { fail(failure.message, images: true) }
     }
 
-    func fail(_ why: String) {
+    func fail(_ why: String, images: Bool) {
         let isFirst = lock.withLock {
             defer { lock.announce() }
             guard reason == nil else { return false }
             reason = why
+            imagesFail = images
             return true
         }
         if isFirst { broken(why) }

@@ -97,9 +97,13 @@ extension PrimarySession {
         guard disks != nil else { return true }
         try readMonitor()
         guard let failure = disks?.failure else { return true }
-        tellDisksLost(failure)
         unseal(epoch, output)
         try happen(.checkpointAbandoned(epoch))
+        if disks?.shared?.held.imagesHaveFailed == true {
+            try giveImagesUp(failure)
+            return false
+        }
+        tellDisksLost(failure)
         try happen(.backupLost(.refusedEpoch(reason: failure)))
         return false
     }
@@ -112,6 +116,7 @@ extension PrimarySession {
         case .rehearsed, .protected, .switchingOver: break
         default: return
         }
+        if disks?.shared?.held.imagesHaveFailed == true { return try giveImagesUp(reason) }
         tellDisksLost(reason)
         try happen(.backupLost(.refusedEpoch(reason: reason)))
     }

@@ -35,6 +35,7 @@ extension PrimarySession {
         switch core.state {
         case .rehearsed, .protected, .switchingOver: break
         case .solo where mayHaveChanged: return protectChangedMachine()
+        case .handingOver, .holding: return tellOfImagesLeft()
         default: return
         }
         if let monitorLostAt, now - monitorLostAt > timing.detection, processDescriptor >= 0 {
@@ -44,6 +45,7 @@ extension PrimarySession {
             return
         }
         if try overlaysAreFull() { return }
+        try watchImages()
         guard let stream, let oldest = cutAt.values.min() else { return }
         let sent = stream.writer.bytesSent + (disks?.bytesSent ?? 0)
         if sent != linkProgress.bytes { linkProgress = (sent, now) }

@@ -85,7 +85,7 @@ extension PrimarySession {
         report("protected", "the guest is protected by \(request.backup)", fields: ["generation": "\(core.record?.generation ?? 0)"])
     }
 
-    private var protectedMessage: String { "protected by \(request.backup): the death of this host would be survived" }
+    var protectedMessage: String { "protected by \(request.backup): the death of this host would be survived" }
 
     private func ended(_ outcome: PrimaryOutcome) {
         let message =

@@ -73,15 +73,55 @@ extension PrimarySession {
         }
     }
 
+    /// Storage of this host that hangs would hold the guest's output for ever: told after `disks.stall-ms`, and after five times as long the
+    /// backup, which may see the images in better health, is asked to take over.
+    func watchImages() throws(HostDaemonError) {
+        guard case .protected = core.state, let held = disks?.shared?.held else { return }
+        let (standstill, stall) = (held.standstill, UInt64(context.configuration.disks.stallMilliseconds * 1e6))
+        guard standstill > stall else {
+            if imagesAreSlow { publish(.protected, protectedMessage) }
+            imagesAreSlow = false
+            return
+        }
+        let seconds = Double(standstill / 100_000_000) / 10
+        publish(nil, "the storage of the shared images has taken nothing for \(seconds) s, and the output waits for it")
+        if !imagesAreSlow {
+            imagesAreSlow = true
+            report("images-slow", "a shared image has taken nothing for \(seconds) s; the output waits for it", level: .warning)
+        }
+        if standstill > max(Self.leastPatience, 5 * stall) {
+            try giveImagesUp("a shared image has taken nothing for \(seconds) s")
+        }
+    }
+
+    /// A file system has more to do than to answer at once, in nanoseconds.
+    private static let leastPatience: UInt64 = 2_000_000_000
+
+    /// This host cannot bring the guest's writes to the images, so it cannot go on alone either: the backup is asked.
+    func giveImagesUp(_ reason: String) throws(HostDaemonError) {
+        imagesAreSlow = false
+        report("images-failed", "\(request.backup) is asked to take over: \(reason)", level: .error)
+        try happen(.guestFailed(.storageFailed))
+    }
+
+    /// A write that hung when the images were left has ended.
+    func tellOfImagesLeft() {
+        guard imagesAreStuck, disks?.shared?.held.hasLeft == true else { return }
+        imagesAreStuck = false
+        send(.imagesLeft)
+    }
+
     /// Another host may have the images now: nothing more goes there from here, and it is told when nothing can.
     func leaveImages() {
         guard let shared = disks?.shared, !shared.isHome else { return }
         shared.held.leave()
+        if imagesAreStuck { return tellOfImagesLeft() }
         let end = MonotonicClock.now + timing.detection
         while !shared.held.hasLeft, MonotonicClock.now < end { usleep(1_000) }
         if shared.held.hasLeft {
             send(.imagesLeft)
         } else {
+            imagesAreStuck = true
             report("image-stuck", "a write to a shared image does not end; the other host must fence this one", level: .error)
         }
     }

@@ -79,6 +79,10 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var disks: DiskReplication?
     /// When the overlays of shared disks were last looked at.
     var overlaysSeen: UInt64 = 0
+    /// The operator was told that a shared image takes nothing.
+    var imagesAreSlow = false
+    /// The images were to be left, and a write to them did not end.
+    var imagesAreStuck = false
     /// Where the backup keeps their copies, in their order.
     var diskPaths: [String] = []
     /// The gates of all network cards: prepared, closed, opened and removed together.

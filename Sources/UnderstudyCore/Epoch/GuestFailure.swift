@@ -8,6 +8,8 @@ public enum GuestFailure: Sendable, Equatable {
     case noCutPoint
     /// The gated save did not end within the detection time after its pipe was drained.
     case saveDidNotEnd
+    /// The images that both hosts see take nothing more from this one.
+    case storageFailed
 
     /// True if QEMU still exists and may come back to life.
     public var mayRevive: Bool { self != .exited }

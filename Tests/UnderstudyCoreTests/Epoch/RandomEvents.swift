@@ -29,7 +29,7 @@ extension Seeded {
     }
 
     mutating func primaryEvent(_ primary: PrimaryProtocol, _ request: ArbiterRequest?) -> PrimaryEvent {
-        let failures: [GuestFailure] = [.exited, .noCutPoint, .saveDidNotEnd]
+        let failures: [GuestFailure] = [.exited, .noCutPoint, .storageFailed]
         let losses: [BackupLoss] = [.silent, .channelClosed, .standbyDied, .stagingLimit, .refusedEpoch(reason: "x")]
         let conditions: [BackupCondition] = [.preparing, .eligible(committed: 1), .deciding, .takingOver, .active, .unable]
         let number = below(8) == 0 ? below(9) : request?.number ?? 0
