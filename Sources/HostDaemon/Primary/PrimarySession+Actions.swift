@@ -30,7 +30,11 @@ extension PrimarySession {
         case .prepareBackup(let record): try persist(record)
         case .allowCheckpoint: pacer.allowed(now: MonotonicClock.now)
         case .release(let epoch): release(epoch)
-        case .openGate: try openGate()
+        case .openGate:
+            do throws(HostDaemonError) { try openGate() } catch {
+                noteRelease()
+                throw error
+            }
         case .holdGuest:
             isHeld = true
             signalGuest(SIGSTOP)

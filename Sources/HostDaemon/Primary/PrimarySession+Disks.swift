@@ -135,10 +135,14 @@ extension PrimarySession {
     /// Takes the mirrors off the guest's disks.
     func letGoOfDisks() {
         guard let disks else { return }
+        if core.mayOpenGate, disks.shared?.isHome == false {
+            // What the guest wrote last is here, until its images have it.
+            return disks.queue.fail("replication ended")
+        }
         self.disks = nil
         leaveImages(disks)
         // A QEMU that is gone, or stands still for ever, needs and takes no commands.
-        let mayBeAsked = !isHeld && !guestHasEnded && processDescriptor >= 0
+        let mayBeAsked = !isHeld && qemuLives
         // The guest may have to stand still for a moment: a daemon that finds it so lets it run.
         let isNoted = mayBeAsked && qmp != nil && saved?.isMoving != true
         if isNoted { noteMove(true) }

@@ -44,15 +44,47 @@ extension PrimarySession {
     /// The guest's output is held: the arbiter decides who goes on, however often something else fails.
     private func decide() {
         var event: PrimaryEvent? = .backupLost(.channelClosed)
-        while !hasEnded && !isRetired {
+        goRound { () throws(HostDaemonError) in
+            guard let first = event else { return }
+            event = nil
+            try happen(first)
+        }
+    }
+
+    /// Goes round until nothing is left to do here, whatever fails.
+    func goRound(first body: () throws(HostDaemonError) -> Void = {}) {
+        while !hasEnded || owesOpening, !isRetired {
             attempt { () throws(HostDaemonError) in
-                if let first = event {
-                    event = nil
-                    try happen(first)
-                }
-                if core.state == .solo, gateIsClosed { try openGate() }
-                try protect()
+                try body()
+                if owesOpening { try insistOnOpening() } else { try protect() }
             }
+        }
+    }
+
+    /// The arbiter lets the guest go on alone, and its output is held still, or its writes are not in its images.
+    private var owesOpening: Bool { core.mayOpenGate && (gateIsClosed || disks?.shared?.isHome == false) }
+
+    /// What hinders is on this host, so it is told, and tried again until it is mended.
+    private func insistOnOpening() throws(HostDaemonError) {
+        do throws(HostDaemonError) { try openGate() } catch {
+            let what = guestHasEnded ? "the last writes of the guest that ended are kept in this daemon" : "the guest's output stays held"
+            let sentence = "\(what): \(error.message). Mend that, and do not restart anything meanwhile; it is tried again every second"
+            publish(.deciding, sentence)
+            if openingTrouble != error.message { report("opening-fails", sentence, level: .critical) }
+            openingTrouble = error.message
+            return try pump(seconds: 1)
+        }
+        openingTrouble = nil
+        try entered(core.state)
+    }
+
+    /// The arbiter's record may be gone before the gate opens: a later daemon must know that it may.
+    func noteRelease() {
+        saveRecord()
+        guard core.mayOpenGate, gateIsClosed, var saved, saved.wasReleased != true else { return }
+        saved.wasReleased = true
+        do throws(HostDaemonError) { try save(saved) } catch {
+            report("record-not-saved", "\(error); a daemon that is restarted before the gate opens would hold this guest", level: .error)
         }
     }
 
@@ -131,7 +163,7 @@ extension PrimarySession {
         arbiter = try ArbiterWorker(client: context.arbiter, key: HostContext.key(of: name)) { [mailbox] number, reply in
             mailbox.post(.arbiter(number, reply))
         }
-        try perform(core.reopen(session: record.record, now: MonotonicClock.now))
+        try perform(core.reopen(session: record.record, wasReleased: record.wasReleased == true, now: MonotonicClock.now))
         if processDescriptor < 0 { try happen(.guestFailed(.exited)) }
     }
 

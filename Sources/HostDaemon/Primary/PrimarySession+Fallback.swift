@@ -44,7 +44,7 @@ extension PrimarySession {
             watchProcess(of: saved)
             if processDescriptor < 0 { attempt { () throws(HostDaemonError) in try happen(.guestFailed(.exited)) } }
         }
-        while !hasEnded && !isRetired { attempt { () throws(HostDaemonError) in try protect() } }
+        goRound()
         return true
     }
 

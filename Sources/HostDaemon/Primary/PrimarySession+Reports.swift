@@ -48,7 +48,7 @@ extension PrimarySession {
         }
     }
 
-    private func entered(_ state: PrimaryState) throws(HostDaemonError) {
+    func entered(_ state: PrimaryState) throws(HostDaemonError) {
         publish { $0.generation = core.record?.generation ?? $0.generation }
         switch state {
         case .idle, .registering, .synchronising, .rehearsed: break

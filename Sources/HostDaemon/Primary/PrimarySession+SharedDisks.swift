@@ -49,7 +49,7 @@ extension PrimarySession {
     /// This host goes on alone: before anything leaves, the images get everything that the guest wrote, and it writes to them itself again.
     func bringDisksHome() throws(HostDaemonError) {
         guard request.sharedDisks == true || saved?.sharedDisks == true else { return }
-        let isAlive = processDescriptor >= 0 && !guestHasEnded
+        let isAlive = qemuLives
         if isAlive, isHeld || disks == nil {
             // It was stopped, maybe by a daemon before this one, while another host might have had it; its output is still held.
             isHeld = false
@@ -133,8 +133,33 @@ extension PrimarySession {
             disks.shared?.held.leave()
             return
         }
-        do throws(HostDaemonError) { try disks.bringHome(guestHasEnded ? nil : qmp) } catch {
-            report("disks-not-home", error.message, level: .critical)
+        var trouble: String?
+        while true {
+            do throws(HostDaemonError) { return try disks.bringHome(qemuLives ? qmp : nil) } catch {
+                let sentence = "\(error.message). Mend that, and end neither QEMU nor this daemon meanwhile; it is tried again every second"
+                publish(nil, sentence)
+                if trouble != error.message { report("disks-not-home", sentence, level: .critical) }
+                trouble = error.message
+            }
+            usleep(1_000_000)
         }
     }
+
+    /// Whether QEMU is there to be asked. After the guest's end it is only when it was started with `-no-shutdown`: the guest may be started
+    /// again in it at any time.
+    var qemuLives: Bool {
+        guard processDescriptor >= 0, let qmp else { return processDescriptor >= 0 && !guestHasEnded }
+        var ended = pollfd(fd: processDescriptor, events: Int16(POLLIN), revents: 0)
+        guard poll(&ended, 1, 0) == 0 else { return false }
+        guard guestHasEnded else { return true }
+        // One that ends with its guest does so now, and its monitor goes first.
+        do throws(QMPError) {
+            let state = try qmp.execute("query-status", timeout: .seconds(2))["status"]?.string
+            if state != "shutdown" && state != "guest-panicked" { return state != nil }
+            return poll(&ended, 1, CInt(Self.endingMilliseconds)) == 0
+        } catch { return false }
+    }
+
+    /// How long a QEMU may take to end after its guest.
+    private static let endingMilliseconds = 1_000
 }

@@ -81,6 +81,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var overlaysSeen: UInt64 = 0
     /// The operator was told that a shared image takes nothing.
     var imagesAreSlow = false
+    /// Why the gate could not be opened though it may be.
+    var openingTrouble: String?
     /// The images were to be left, and a write to them did not end.
     var imagesAreStuck = false
     /// Where the backup keeps their copies, in their order.

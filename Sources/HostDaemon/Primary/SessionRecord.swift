@@ -21,6 +21,8 @@ struct SessionRecord: Codable, Sendable {
     var isMoving: Bool?
     /// Writes of the guest may be held back from images that both hosts see; nil means no.
     var sharedDisks: Bool?
+    /// The arbiter had let everything held leave, and the gate could not be opened; nil means no.
+    var wasReleased: Bool?
 
     private static let suffix = ".session.json"
 

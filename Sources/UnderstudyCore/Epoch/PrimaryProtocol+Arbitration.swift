@@ -176,6 +176,13 @@ extension PrimaryProtocol {
     // MARK: Reopening
 
     private mutating func reopen(_ current: ArbiterRecord?, now: UInt64) -> [PrimaryAction] {
+        if current == nil, wasReleased {
+            // The end of protection was decided; only the opening had not come about.
+            record = nil
+            guestHeld = false
+            gateOpened = guest != .lost
+            return (gateOpened ? [.openGate, .resumeGuest] : [.endGuest]) + enter(.ended(gateOpened ? .unprotected : .guestLost))
+        }
         // With a dead guest only the permitted backup can go on; it must not be shut out.
         let leaveToBackup = guest == .lost && current?.backup != nil
         guard let current, continues(current), !leaveToBackup,

@@ -28,6 +28,8 @@ public struct PrimaryProtocol: Sendable {
     var mustVerify = false
     /// A compare-and-set of ours allows the gate to be open.
     var gateOpened = false
+    /// An earlier daemon was allowed to open the gate.
+    var wasReleased = false
     var guest: Guest = .present
     var guestHeld = false
     /// How the session ends after the decision under way.
@@ -51,6 +53,9 @@ public struct PrimaryProtocol: Sendable {
         return flight.epoch
     }
 
+    /// Whether the arbiter lets everything held leave, and the guest is there to which it belongs: what hinders the gate's opening is on this host.
+    public var mayOpenGate: Bool { gateOpened && guest != .lost }
+
     /// The last epoch that the backup holds for certain, 0 before the first.
     public var acknowledgedEpoch: UInt64 { acknowledged }
 
@@ -62,10 +67,13 @@ public struct PrimaryProtocol: Sendable {
 
     /// A restarted daemon that found its gate closed: nothing opens before the arbiter has been read and a compare-and-set was won.
     /// If its QEMU is gone, the daemon sends `guestFailed(.exited)` right afterwards: the permitted backup is then not shut out.
-    /// - Parameter session: the record under which the gate was closed, as the daemon saved it (see ``record``); nil if it is unknown.
-    public mutating func reopen(session: ArbiterRecord?, now: UInt64) -> [PrimaryAction] {
+    /// - Parameters:
+    ///   - session: the record under which the gate was closed, as the daemon saved it (see ``record``); nil if it is unknown.
+    ///   - wasReleased: the daemon before was allowed to open the gate (see ``mayOpenGate``) and could not; the record may be gone since then.
+    public mutating func reopen(session: ArbiterRecord?, wasReleased: Bool = false, now: UInt64) -> [PrimaryAction] {
         guard state == .idle else { return ignored("reopen") }
         record = session
+        self.wasReleased = wasReleased
         // The daemon before us may have died while it held the guest; whoever goes on alone lets it run.
         guestHeld = true
         return enter(.deciding) + [.askArbiter(conversation.read())]

@@ -219,9 +219,9 @@ struct PrimaryProtocolTests {
 
     @Test func `a restarted daemon opens the gate only for its own generation`() throws {
         let session = ArbiterRecord(generation: 4, owner: "a", backup: "b", nonce: "s", confirmed: true)
-        func reopen(_ stored: ArbiterRecord?) -> (PrimaryState, [PrimaryAction]) {
+        func reopen(_ stored: ArbiterRecord?, released: Bool = false) -> (PrimaryState, [PrimaryAction]) {
             var harness = PrimaryHarness(stored: stored)
-            harness.take(harness.primary.reopen(session: session, now: harness.now))
+            harness.take(harness.primary.reopen(session: session, wasReleased: released, now: harness.now))
             let actions = harness.settle().filter { if case .askArbiter = $0 { false } else { true } }
             return (harness.primary.state, actions)
         }
@@ -234,6 +234,25 @@ struct PrimaryProtocolTests {
         let returned = try #require(ArbiterProposal.handBack(takenOver: taken, to: "a", nonce: "h").proposed)
         #expect(reopen(returned).0 == .solo)
         #expect(reopen(ArbiterProposal.confirm(returned).proposed).0 == .solo)
+        // Protection had been ended at the arbiter, and only the gate's opening had failed; another host's word counts all the same.
+        #expect(reopen(nil, released: true) == (.ended(.unprotected), [.openGate, .resumeGuest]))
+        #expect(reopen(taken, released: true) == (.holding, [.holdGuest]))
+        #expect(reopen(session, released: true).0 == .solo)
+    }
+
+    @Test func `the gate may be opened from the won compare-and-set on, until the guest is lost`() {
+        var harness = PrimaryHarness.protected()
+        #expect(!harness.primary.mayOpenGate)
+        harness.send(.unprotectRequested)
+        #expect(!harness.primary.mayOpenGate)
+        harness.settle()
+        #expect(harness.primary.state == .ended(.unprotected) && harness.primary.mayOpenGate)
+        var dying = PrimaryHarness.protected()
+        dying.send(.backupLost(.silent))
+        dying.settle()
+        #expect(dying.primary.state == .solo && dying.primary.mayOpenGate)
+        dying.send(.guestFailed(.exited))
+        #expect(!dying.primary.mayOpenGate)
     }
 }
 
