@@ -153,6 +153,26 @@ private final class Box: Sendable {
         #expect(held.failure != nil && !held.imagesHaveFailed)
     }
 
+    @Test func `memory for what is held has a bound when nobody commits any more, and committed writes still reach the image`() throws {
+        let image = try HeldImage()
+        let held = try image.held(mostBytes: 1024, patience: 20_000_000)
+        defer { held.stop() }
+        _ = held.cut()
+        #expect(held.write(1, at: 0))
+        let committed = held.cut()
+        #expect(held.write(2, at: 512) && held.write(2, at: 1024))
+        held.awaitRoom()
+        #expect(held.failure != nil && !held.lacksWrites)
+        for _ in 0..<1000 { #expect(held.write(3, at: 0)) }
+        #expect(held.waitingBytes == 3 * 512 && held.lacksWrites)
+        // The last word of the backup came when protection had been given up already.
+        held.commit(through: committed) {}
+        held.letGo()
+        #expect(held.drain(within: 60_000_000_000))
+        #expect(image[0] == 1 && image[512] == 0)
+        #expect(held.write(4, at: 0) && held.lacksWrites && image[0] == 1)
+    }
+
     @Test func `an image that cannot be written is told, and a write that had to be durable fails`() throws {
         let image = try HeldImage()
         let reasons = Reasons()

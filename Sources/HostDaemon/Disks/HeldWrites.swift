@@ -41,6 +41,8 @@ final class HeldWrites: @unchecked Sendable {
     private var reason: String?
     /// The images are why nothing more is taken in.
     private var imagesFail = false
+    /// Writes were let go of, since nobody waits for their commit any more: QEMU's overlays alone have them.
+    private var isIncomplete = false
     private var waiter: (number: UInt64, done: @Sendable () -> Void)?
     private var thread: DedicatedThread?
 
@@ -79,6 +81,9 @@ final class HeldWrites: @unchecked Sendable {
     /// Whether the images of this host are why writes are held no more; another host may see them in better health.
     var imagesHaveFailed: Bool { lock.withLock { imagesFail } }
 
+    /// Whether the overlays hold writes that are not here, so that only QEMU itself can bring them to the images.
+    var lacksWrites: Bool { lock.withLock { isIncomplete } }
+
     /// The last write that was taken in.
     var lastNumber: UInt64 { lock.withLock { last } }
     /// Whether the images have everything up to a write durably.
@@ -101,12 +106,18 @@ final class HeldWrites: @unchecked Sendable {
         }
     }
 
-    /// Takes a write in, and waits for the images unless writes are held.
+    /// Takes a write in, and waits for the images unless writes are held. Held ones that come after `failure` are let go of: see `lacksWrites`.
     ///
     /// - Parameter data: is freed by this object from now on.
     /// - Returns: false when the write could not be made durable, which it should have been.
     func append(_ kind: DiskMessage.Kind, disk: Int, offset: UInt64, length: UInt64, data: UnsafeMutableRawBufferPointer?) -> Bool {
         lock.withLock {
+            if isIncomplete || isHolding && reason != nil {
+                // Protection is given up, and who knows when somebody decides: the memory for what is held has a bound.
+                isIncomplete = true
+                data?.deallocate()
+                return true
+            }
             last += 1
             let number = last
             writes.append(Write(number: number, disk: disk, kind: kind, offset: offset, length: length, data: data))
@@ -172,26 +183,29 @@ final class HeldWrites: @unchecked Sendable {
     /// Whether nothing of this host can reach the images any more.
     var hasLeft: Bool { lock.withLock { images == nil } }
 
-    /// This host goes on alone: everything goes to the images, and from now on every write before it is answered.
+    /// This host goes on alone: everything goes to the images, and from now on every write before it is answered. If writes are lacking, the
+    /// images get what is committed.
     ///
     /// - Parameter images: opened anew, after `leave`.
     func letGo(_ images: [RawImage]? = nil) {
         lock.withLock {
             if let images { self.images = images }
             mayWrite = true
-            isHolding = false
-            limit = .max
+            if !isIncomplete {
+                isHolding = false
+                limit = .max
+            }
             reason = nil
             imagesFail = false
             lock.announce()
         }
     }
 
-    /// Waits until the images have every write that was taken in; false when that fails or takes longer than so many nanoseconds.
+    /// Waits until the images have every write that they may get; false when that fails or takes longer than so many nanoseconds.
     func drain(within nanoseconds: UInt64) -> Bool {
         let end = MonotonicClock.now + nanoseconds
         return lock.withLock {
-            while applied < last {
+            while applied < min(last, limit) {
                 guard reason == nil, !isStopped, mayWrite, MonotonicClock.now < end else { return false }
                 _ = lock.wait(until: end)
             }

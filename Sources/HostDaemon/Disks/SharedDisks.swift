@@ -204,7 +204,7 @@ final class SharedDisks {
                 .system, "what the guest wrote cannot be written to its images: \(held.failure ?? "they are too slow")")
         }
         if let qmp {
-            do throws(HypervisorError) { try leaveOverlays(qmp, isWhole && held.failure == nil) } catch {
+            do throws(HypervisorError) { try leaveOverlays(qmp, isWhole && held.failure == nil && !held.lacksWrites) } catch {
                 throw HostDaemonError(.guest, "the guest's disks cannot be given back to QEMU: \(error.message)", cause: error)
             }
         }

@@ -36,6 +36,7 @@ extension PrimarySession {
         case .rehearsed, .protected, .switchingOver: break
         case .solo where mayHaveChanged: return protectChangedMachine()
         case .handingOver, .holding: return tellOfImagesLeft()
+        case .deciding, .ending: return spareOverlays()
         default: return
         }
         if let monitorLostAt, now - monitorLostAt > timing.detection, processDescriptor >= 0 {

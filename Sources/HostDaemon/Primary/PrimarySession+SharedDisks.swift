@@ -46,6 +46,20 @@ extension PrimarySession {
         return true
     }
 
+    /// While nobody decides who goes on, nothing that the guest does leaves, and what it writes must lie somewhere: when there is no room any
+    /// more, it stands still until somebody decides.
+    func spareOverlays() {
+        let now = MonotonicClock.now
+        guard !isHeld, gateIsClosed, let shared = disks?.shared, !shared.isHome, now - overlaysSeen > 100_000_000 else { return }
+        overlaysSeen = now
+        guard let reason = shared.shortage(most: UInt64(context.configuration.disks.spillMebibytes) << 20) else { return }
+        isHeld = true
+        signalGuest(SIGSTOP)
+        let sentence = "the guest stands still until the arbiter answers: \(reason)"
+        publish(nil, sentence)
+        report("overlay-full", sentence, level: .error)
+    }
+
     /// This host goes on alone: before anything leaves, the images get everything that the guest wrote, and it writes to them itself again.
     func bringDisksHome() throws(HostDaemonError) {
         guard request.sharedDisks == true || saved?.sharedDisks == true else { return }
