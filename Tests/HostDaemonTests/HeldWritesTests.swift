@@ -173,6 +173,32 @@ private final class Box: Sendable {
         #expect(held.write(4, at: 0) && held.lacksWrites && image[0] == 1)
     }
 
+    /// What the kernel keeps of a failed write could reach the image when another host's guest has it.
+    @Test(arguments: [false, true]) func `an image counts as left after an error only when nothing of it can come later`(
+        flushFails: Bool
+    ) throws {
+        let image = try HeldImage()
+        let opened = try image.open()
+        let failing = Box(Mutex(true))
+        let held = try HeldWrites(
+            images: [opened], mostBytes: 1 << 20, patience: 60_000_000_000,
+            writing: { batch, images, step in
+                guard failing.value.withLock({ $0 }) else { return HeldWrites.write(batch, to: images, step: step) }
+                if flushFails { dup2(open("/dev/null", O_RDONLY), images[0].descriptor) }
+                return HostDaemonError(.system, "an error")
+            }, broken: { _ in })
+        defer { held.stop() }
+        #expect(!held.write(1, at: 0))
+        held.leave()
+        while !held.needsImages { usleep(1_000) }
+        #expect(held.hasLeft != flushFails)
+        failing.value.withLock { $0 = false }
+        held.letGo([try image.open()])
+        #expect(held.drain(within: 60_000_000_000) && image[0] == 1)
+        held.leave()
+        #expect(held.hasLeft)
+    }
+
     @Test func `an image that cannot be written is told, and a write that had to be durable fails`() throws {
         let image = try HeldImage()
         let reasons = Reasons()

@@ -19,15 +19,16 @@ final class HeldDisk: WrittenDisk {
     }
 
     func reserve(length: Int) -> NBDBuffer? {
+        let begun = MonotonicClock.now
         held.awaitRoom()
-        return NBDBuffer(bytes: .allocate(byteCount: length, alignment: 4096))
+        return NBDBuffer(bytes: .allocate(byteCount: length, alignment: 4096), tag: begun)
     }
 
     func abandon(_ buffer: NBDBuffer) { buffer.bytes.deallocate() }
 
     func write(_ buffer: NBDBuffer, at offset: UInt64, forceUnitAccess: Bool) -> NBDErrorCode? {
         // A queue that is broken forgets the copy; the write itself is held all the same.
-        if let place = queue.reserve(buffer.bytes.count) {
+        if let place = queue.reserve(buffer.bytes.count, since: buffer.tag) {
             place.bytes.copyMemory(from: UnsafeRawBufferPointer(buffer.bytes))
             queue.append(.data, disk: UInt16(index), offset: offset, length: UInt64(buffer.bytes.count), place: place.number)
         }

@@ -34,6 +34,8 @@ final class HeldWrites: @unchecked Sendable {
     private var isHolding = false
     /// Nil while this host must not write.
     private var images: [RawImage]?
+    /// A write failed, and what the kernel has of it could still reach an image.
+    private var isUnclean = false
     private var isWriting = false
     private var mayWrite = true
     private var guestIsStopping = false
@@ -181,7 +183,10 @@ final class HeldWrites: @unchecked Sendable {
     }
 
     /// Whether nothing of this host can reach the images any more.
-    var hasLeft: Bool { lock.withLock { images == nil } }
+    var hasLeft: Bool { lock.withLock { images == nil && !isUnclean } }
+
+    /// Whether the images must be opened anew for `letGo`.
+    var needsImages: Bool { lock.withLock { images == nil } }
 
     /// This host goes on alone: everything goes to the images, and from now on every write before it is answered. If writes are lacking, the
     /// images get what is committed.
@@ -237,8 +242,10 @@ extension HeldWrites {
     private func apply() {
         while let (batch, images) = next() {
             let failure = writing(batch, images) { stepBegan.store(MonotonicClock.now, ordering: .relaxed) }
+            // A failed write may have left pages that the kernel would bring to the image at any later time.
+            let isClean = failure == nil && !lock.withLock { isUnclean } || Self.areFlushed(images)
             stepBegan.store(0, ordering: .relaxed)
-            settle(batch, failure: failure)
+            settle(batch, failure: failure, isClean: isClean)
         }
     }
 
@@ -275,9 +282,19 @@ extension HeldWrites {
         } catch { return error }
     }
 
-    private func settle(_ batch: ArraySlice<Write>, failure: HostDaemonError?) {
+    private static func areFlushed(_ images: [RawImage]) -> Bool {
+        images.reduce(true) { all, image in
+            do throws(HostDaemonError) {
+                try image.flush()
+                return all
+            } catch { return false }
+        }
+    }
+
+    private func settle(_ batch: ArraySlice<Write>, failure: HostDaemonError?, isClean: Bool) {
         let done: (@Sendable () -> Void)? = lock.withLock {
             isWriting = false
+            isUnclean = !isClean
             if !mayWrite { images = nil }
             defer { lock.announce() }
             guard failure == nil else { return nil }

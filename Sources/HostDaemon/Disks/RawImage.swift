@@ -65,7 +65,8 @@ final class RawImage: @unchecked Sendable {
     /// Makes a range read as zeroes and gives its space back where the file system can.
     func clear(at offset: UInt64, length: UInt64) throws(HostDaemonError) {
         if understudy_punch_hole(descriptor, offset, length) == 0 { return }
-        guard errno == EOPNOTSUPP || errno == ENOSYS else { throw Self.failure("cleared", path) }
+        // A block device clears whole blocks of its own only (EINVAL).
+        guard [EOPNOTSUPP, ENOSYS, EINVAL].contains(errno) else { throw Self.failure("cleared", path) }
         let zeroes = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.zeroesLength, alignment: 4096)
         defer { zeroes.deallocate() }
         zeroes.initializeMemory(as: UInt8.self, repeating: 0)

@@ -198,7 +198,7 @@ final class SharedDisks {
     ///   - isWhole: whether every write of the guest came here; else QEMU writes what its overlays have.
     func bringHome(_ qmp: QMPClient?, isWhole: Bool) throws(HostDaemonError) {
         guard !isHome else { return }
-        held.letGo(held.hasLeft ? try Self.open(disks, paths) : nil)
+        held.letGo(held.needsImages ? try Self.open(disks, paths) : nil)
         guard held.drain(within: Self.drainNanoseconds) else {
             throw HostDaemonError(
                 .system, "what the guest wrote cannot be written to its images: \(held.failure ?? "they are too slow")")

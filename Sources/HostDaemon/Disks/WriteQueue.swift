@@ -51,8 +51,9 @@ final class WriteQueue: @unchecked Sendable {
     var failure: String? { lock.withLock { reason } }
 
     /// Room for the data of a write that is about to be received.
-    func reserve(_ length: Int) -> (number: Int, bytes: UnsafeMutableRawBufferPointer)? {
-        let begun = MonotonicClock.now
+    ///
+    /// - Parameter begun: since when the write has waited, monotonic nanoseconds.
+    func reserve(_ length: Int, since begun: UInt64 = MonotonicClock.now) -> (number: Int, bytes: UnsafeMutableRawBufferPointer)? {
         let end = begun + patience
         var stalled = false
         let place: (number: Int, bytes: UnsafeMutableRawBufferPointer)? = lock.withLock {
