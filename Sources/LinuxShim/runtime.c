@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,11 @@ int understudy_peer_has_closed(int socket) {
 
 int understudy_punch_hole(int descriptor, uint64_t offset, uint64_t length) {
     return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+}
+
+uint32_t understudy_file_system_kind(int descriptor) {
+    struct statfs system;
+    return fstatfs(descriptor, &system) == 0 ? (uint32_t)system.f_type : 0;
 }
 
 int understudy_try_kvm(void) {

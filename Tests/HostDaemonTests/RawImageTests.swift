@@ -20,3 +20,29 @@ import Testing
         #expect(zeroes == Array(512..<1536) + Array(4096..<8192))
     }
 }
+
+/// QEMU's own tools respect the locks that the daemon holds in the place of the guest's QEMU.
+@Suite(.enabled(if: FileManager.default.isExecutableFile(atPath: "/usr/bin/qemu-io"), "needs qemu-utils")) struct ImageLockTests {
+    private func canWrite(_ path: String) throws -> Bool {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/qemu-io")
+        process.arguments = ["-f", "raw", "-c", "write 0 512", path]
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        return process.terminationStatus == 0
+    }
+
+    @Test func `no other QEMU writes to an image that is locked in the guest's place`() throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-lock-\(UUID().uuidString)").path
+        try Data(count: 65_536).write(to: URL(fileURLWithPath: path))
+        defer { unlink(path) }
+        let image = try RawImage(shared: path, byteCount: 65_536)
+        #expect(try canWrite(path))
+        ImageLock.setAsQEMU(true, image.descriptor)
+        #expect(try !canWrite(path))
+        ImageLock.setAsQEMU(false, image.descriptor)
+        #expect(try canWrite(path))
+    }
+}

@@ -31,10 +31,11 @@ final class DiskReplication {
     /// - Parameters:
     ///   - owner: the user and group of QEMU, which must reach the server's socket.
     ///   - sharedPaths: the images, when both hosts see them.
+    ///   - locksImages: whether other QEMUs are kept from these.
     ///   - broken: called once, on any thread, when writes are not replicated any more.
     init(
         disks: [BlockDevice], socketPath: String, owner: (user: UInt32, group: UInt32), workingDirectory: String, limits: DiskLimits,
-        sharedPaths: [String]? = nil, broken: @escaping @Sendable (String) -> Void
+        sharedPaths: [String]? = nil, locksImages: Bool = true, broken: @escaping @Sendable (String) -> Void
     ) throws(HostDaemonError) {
         self.disks = disks
         let queue = try WriteQueue(
@@ -42,7 +43,9 @@ final class DiskReplication {
         self.queue = queue
         let shared: SharedDisks? =
             if let sharedPaths {
-                try SharedDisks(disks: disks, paths: sharedPaths, socketPath: socketPath, limits: limits) { queue.fail($0) }
+                try SharedDisks(disks: disks, paths: sharedPaths, socketPath: socketPath, limits: limits, locksImages: locksImages) {
+                    queue.fail($0)
+                }
             } else { nil }
         self.shared = shared
         let copied = shared == nil ? disks : []

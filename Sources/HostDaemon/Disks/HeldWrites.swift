@@ -182,6 +182,11 @@ final class HeldWrites: @unchecked Sendable {
         }
     }
 
+    /// Holds the images against other QEMUs as the guest's own would, or not.
+    func lockAsQEMU(_ isLocked: Bool) {
+        lock.withLock { for image in images ?? [] { ImageLock.setAsQEMU(isLocked, image.descriptor) } }
+    }
+
     /// Whether nothing of this host can reach the images any more.
     var hasLeft: Bool { lock.withLock { images == nil && !isUnclean } }
 

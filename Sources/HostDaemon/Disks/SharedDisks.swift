@@ -35,6 +35,7 @@ final class SharedDisks {
     /// The overlays' files, which have no names.
     private var files: [CInt] = []
     private let folder: String
+    private let locksImages: Bool
     /// The last write before the last cut.
     private(set) var boundary: UInt64 = 0
     /// The guest writes to the images itself, and nothing is held.
@@ -43,14 +44,17 @@ final class SharedDisks {
     /// - Parameters:
     ///   - socketPath: of the server for the mirrors; disk N is its export `diskN`.
     ///   - limits: `folder` takes the overlays.
+    ///   - locksImages: whether other QEMUs are kept from the images as the guest's own would.
     ///   - broken: called once, on any thread, when the images cannot be written.
     init(
-        disks: [BlockDevice], paths: [String], socketPath: String, limits: DiskLimits, broken: @escaping @Sendable (String) -> Void
+        disks: [BlockDevice], paths: [String], socketPath: String, limits: DiskLimits, locksImages: Bool = true,
+        broken: @escaping @Sendable (String) -> Void
     ) throws(HostDaemonError) {
         self.disks = disks
         self.paths = paths
         self.socketPath = socketPath
         folder = limits.folder
+        self.locksImages = locksImages
         try PrivateFolder.make(folder)
         held = try HeldWrites(
             images: try Self.open(disks, paths), mostBytes: limits.queueMebibytes << 20,
@@ -96,6 +100,8 @@ final class SharedDisks {
             // What QEMU wrote there before may be in this host's page cache only, and no flush of the guest reaches it any more.
             guard fdatasync(image) == 0 else { throw Self.failure("\(paths[index]) cannot be flushed") }
         }
+        // QEMU has let go of its own.
+        if locksImages { held.lockAsQEMU(true) }
     }
 
     /// Does one step of replacing overlays that have grown, if there is one to do.
@@ -215,6 +221,7 @@ final class SharedDisks {
     private static let drainNanoseconds: UInt64 = 60_000_000_000
 
     private func leaveOverlays(_ qmp: QMPClient, _ isWhole: Bool) throws(HypervisorError) {
+        held.lockAsQEMU(false)
         if isWhole { for (overlay, mirror) in zip(overlays, mirrors) { try overlay.giveBack(qmp, mirror: mirror) } }
         _ = try DiskMirror.removeAll(qmp)
         // Where a mirror had ended by itself, QEMU writes to the image now.

@@ -22,5 +22,8 @@ int understudy_peer_has_closed(int socket);
 /// Makes a range of a file read as zeroes and gives its space back (fallocate(2)); 0, or -1 and errno.
 int understudy_punch_hole(int descriptor, uint64_t offset, uint64_t length);
 
+/// The kind of file system that a file lies in, as a number of linux/magic.h; 0 when it is not known. Here because statfs(2) is not imported.
+uint32_t understudy_file_system_kind(int descriptor);
+
 /// Makes an empty KVM machine and throws it away; 0, or the negated errno of the step that failed. Here because ioctl is variadic.
 int understudy_try_kvm(void);
