@@ -18,13 +18,13 @@ import Testing
 
         deinit { try? FileManager.default.removeItem(atPath: folder) }
 
-        func fence(locks: Bool, agent: String? = nil, skipped: Bool = false) throws -> Fence {
+        func fence(locks: Bool, agent: String? = nil, grace: Double = 0, skipped: Bool = false) throws -> Fence {
             var configuration: FencingConfiguration?
             if let agent {
                 let path = "\(folder)/agent"
                 try "#!/bin/sh\ncat > \(folder)/told\n\(agent)\n".write(toFile: path, atomically: true, encoding: .utf8)
                 chmod(path, 0o755)
-                let text = #"{"agent": "\#(path)", "timeout-s": 1, "hosts": {"alpha": {"ip": "192.0.2.1", "plug": "3"}}}"#
+                let text = #"{"agent": "\#(path)", "timeout-s": 1, "grace-s": \#(grace), "hosts": {"alpha": {"ip": "192.0.2.1", "plug": "3"}}}"#
                 configuration = try JSONDecoder().decode(FencingConfiguration.self, from: Data(text.utf8))
             }
             return try Fence(
@@ -61,6 +61,24 @@ import Testing
         let bench = try Bench()
         let agent = "if grep -q '^action=status$' \(bench.folder)/told; then exit 2; fi; grep -q '^plug=3$' \(bench.folder)/told"
         #expect(try bench.settle(try bench.fence(locks: false, agent: agent)).count == 1)
+    }
+
+    @Test func `an agent is not asked while the other host may still give its word`() throws {
+        let bench = try Bench()
+        let fence = try bench.fence(locks: false, agent: "exit 0", grace: 60)
+        for _ in 0..<100 { #expect(try fence.attempt() == nil) }
+        fence.confirmByWord()
+        #expect(try bench.settle(fence).count == 1)
+        #expect(!FileManager.default.fileExists(atPath: "\(bench.folder)/told"))
+    }
+
+    @Test func `an image that this host cannot open is told though the other host is fenced`() throws {
+        let bench = try Bench()
+        let fence = try bench.fence(locks: false, agent: "exit 1")
+        fence.confirmByWord()
+        unlink(bench.image)
+        let error = #expect(throws: HostDaemonError.self) { _ = try fence.attempt() }
+        #expect(error?.message.contains(bench.image) == true && fence.isConfirmed)
     }
 
     @Test(arguments: ["exit 1", "exit 0", "sleep 60"]) func `an agent that fails, leaves the host on or hangs confirms nothing`(

@@ -37,10 +37,14 @@ extension BackupSession {
     func takeImages(_ fence: Fence) throws(HostDaemonError) -> Bool {
         let images: [RawImage]?
         do throws(HostDaemonError) { images = try fence.attempt() } catch {
-            if fenceTrouble != error.message {
-                fenceTrouble = error.message
-                report(
-                    "fencing-failed", "no takeover before \(preparation.primary) is fenced: \(error.message); trying again", level: .error)
+            let sentence =
+                fence.isConfirmed
+                ? "\(preparation.primary) writes no more, and this host cannot use the shared image: \(error.message)"
+                : "no takeover before \(preparation.primary) is fenced: \(error.message)"
+            if fenceTrouble != sentence {
+                fenceTrouble = sentence
+                publish(.takingOver, "\(sentence); trying again")
+                report(fence.isConfirmed ? "images-unusable" : "fencing-failed", "\(sentence); trying again", level: .error)
             }
             usleep(100_000)
             return false

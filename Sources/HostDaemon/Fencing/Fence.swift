@@ -9,12 +9,17 @@ final class Fence: Sendable {
         var isConfirmed = false
         var agentIsAtWork = false
         var trouble: String?
+        /// Not before this moment is the agent asked, monotonic nanoseconds; nil before the first attempt.
+        var agentIsDue: UInt64?
+        var failures = 0
     }
 
     let paths: [String]
     private let lengths: [UInt64]
     private let locksAreSeen: Bool
     private let agent: FenceAgent?
+    /// How long the old host's word, or its lock's end, is waited for before the agent is asked, nanoseconds.
+    private let grace: UInt64
     private let state = Mutex(State())
     /// Test only: everything is taken for confirmed.
     private let isSkipped: Bool
@@ -27,6 +32,7 @@ final class Fence: Sendable {
         self.lengths = lengths
         self.locksAreSeen = locksAreSeen
         self.isSkipped = isSkipped
+        grace = MonotonicClock.nanoseconds(seconds: configuration?.graceSeconds ?? 0)
         agent = configuration.flatMap { configuration in
             configuration.hosts[peer].map {
                 FenceAgent(program: configuration.agent, parameters: $0, timeoutSeconds: configuration.timeoutSeconds)
@@ -43,9 +49,13 @@ final class Fence: Sendable {
     /// The old host's daemon has said that nothing of it can reach the images.
     func confirmByWord() { state.withLock { $0.isConfirmed = true } }
 
+    /// Whether it is certain that the old host writes nothing more.
+    var isConfirmed: Bool { state.withLock { $0.isConfirmed } }
+
     /// Tries once, without waiting for an agent.
     ///
     /// - Returns: the images, locked where that can be; nil while nothing is confirmed.
+    /// - Throws: when the agent failed, and when an image cannot be opened though all is confirmed.
     func attempt() throws(HostDaemonError) -> [RawImage]? {
         if isSkipped { return try open(demandingLocks: false) }
         let (isConfirmed, trouble) = state.withLock { state in
@@ -69,11 +79,17 @@ final class Fence: Sendable {
         return images
     }
 
+    /// Between two calls of an agent that failed, in nanoseconds: a second, doubled with each failure up to 32.
+    private static let (firstPause, mostDoublings): (UInt64, Int) = (1_000_000_000, 5)
+
     private func callAgent() {
         guard let agent,
             state.withLock({ state in
-                defer { state.agentIsAtWork = true }
-                return !state.agentIsAtWork
+                let (now, due) = (MonotonicClock.now, state.agentIsDue ?? MonotonicClock.now + grace)
+                state.agentIsDue = due
+                guard !state.agentIsAtWork, now >= due else { return false }
+                state.agentIsAtWork = true
+                return true
             })
         else { return }
         let work = { @Sendable [self] in
@@ -81,7 +97,12 @@ final class Fence: Sendable {
                 try agent.cutOff()
                 state.withLock { $0.isConfirmed = true }
             } catch {
-                state.withLock { $0.trouble = error.message }
+                state.withLock { state in
+                    state.trouble = error.message
+                    // A device that manages power does not get better by being asked without a pause.
+                    state.agentIsDue = MonotonicClock.now + Self.firstPause << min(state.failures, Self.mostDoublings)
+                    state.failures += 1
+                }
             }
             state.withLock { $0.agentIsAtWork = false }
         }

@@ -4,10 +4,12 @@ public struct FencingConfiguration: Codable, Sendable, Equatable {
     public var agent: String
     /// How long one call of the agent may take, in seconds.
     public var timeoutSeconds: Double
+    /// How long the agent is not asked yet, since the peer's own daemon may say that it writes no more, in seconds.
+    public var graceSeconds: Double
     /// What the agent is told for each peer, besides `action`; a peer that is missing cannot be fenced.
     public var hosts: [String: [String: String]]
 
-    private enum CodingKeys: String, CodingKey, CaseIterable { case agent, timeoutSeconds = "timeout-s", hosts }
+    private enum CodingKeys: String, CodingKey, CaseIterable { case agent, timeoutSeconds = "timeout-s", graceSeconds = "grace-s", hosts }
 
     static let keys = CodingKeys.allCases.map(\.rawValue)
 
@@ -15,12 +17,14 @@ public struct FencingConfiguration: Codable, Sendable, Equatable {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         agent = try values.decode(String.self, forKey: .agent)
         timeoutSeconds = try values.number(forKey: .timeoutSeconds) ?? 60
+        graceSeconds = try values.number(forKey: .graceSeconds) ?? 1
         hosts = try values.decodeIfPresent([String: [String: String]].self, forKey: .hosts) ?? [:]
     }
 
     func validate(_ demand: (Bool, String) throws(HostDaemonError) -> Void) throws(HostDaemonError) {
         try demand(agent.hasPrefix("/"), "`fencing.agent` must be the absolute path of a program")
         try demand((1...3_600).contains(timeoutSeconds), "`fencing.timeout-s` must lie between 1 and 3600")
+        try demand((0...60).contains(graceSeconds), "`fencing.grace-s` must lie between 0 and 60")
         let words = hosts.values.flatMap { $0.map { "\($0.key)=\($0.value)" } }
         try demand(words.allSatisfy { !$0.contains("\n") }, "a value of `fencing.hosts` has a line break")
         try demand(hosts.values.allSatisfy { $0["action"] == nil }, "`fencing.hosts` must not set `action`")
