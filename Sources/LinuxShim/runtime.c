@@ -37,6 +37,10 @@ int understudy_punch_hole(int descriptor, uint64_t offset, uint64_t length) {
     return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
 }
 
+int understudy_write_back(int descriptor) {
+    return sync_file_range(descriptor, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
+}
+
 uint32_t understudy_file_system_kind(int descriptor) {
     struct statfs system;
     return fstatfs(descriptor, &system) == 0 ? (uint32_t)system.f_type : 0;

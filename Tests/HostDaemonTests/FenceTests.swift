@@ -113,7 +113,8 @@ import Testing
         #expect(throws: HostDaemonError.self) { _ = try shared.demandSame(at: bench.image) }
         var other = disk
         other.driver = "qcow2"
-        #expect(throws: HostDaemonError.self) { _ = try SharedImage(of: other, workingDirectory: "/") }
+        #expect(throws: HostDaemonError.self) { _ = try SharedImage.lay(for: [disk, other], workingDirectory: "/") }
+        #expect(!FileManager.default.fileExists(atPath: bench.image + ".understudy-proof"))
     }
 
     @Test func `another kernel's locks are not trusted`() throws {

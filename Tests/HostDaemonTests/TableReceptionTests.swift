@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Links
 import Synchronization
@@ -45,6 +46,9 @@ import UnderstudyCore
             try backup.writer.flush(deadline: .now + .seconds(60))
         }
 
+        /// Says what an image holds.
+        func say(of image: RawImage) throws { try ImageChecksums(images: [image]).send(over: backup) }
+
         /// Hears until the end or an error.
         func hear() throws {
             let end = MonotonicClock.now + 60_000_000_000
@@ -64,6 +68,19 @@ import UnderstudyCore
         }
         try ends.hear()
         #expect(ends.comparison.reportedBytes == 7 * 65_536)
+    }
+
+    @Test func `a block of a copy that cannot be read is unknown, and so is sent`() throws {
+        let ends = try Ends()
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-table-\(UUID().uuidString)").path
+        defer { unlink(path) }
+        try Data(repeating: 1, count: 1 << 20).write(to: URL(fileURLWithPath: path))
+        let image = try RawImage(path: path, byteCount: 1 << 20)
+        // What lies behind a file's end cannot be read.
+        truncate(path, 4 * 65_536)
+        try ends.say(of: image)
+        try ends.hear()
+        #expect(ends.comparison.reportedBytes == 4 * 65_536)
     }
 
     @Test func `a table without a key, with two, or of blocks that are not there ends the protection`() throws {

@@ -6,11 +6,17 @@ internal import UnderstudyCore
 
 /// The copies of the machine's disks: where they are, and how an epoch becomes whole with them.
 extension BackupSession {
+    /// Bytes; QEMU knows no larger disk (`BDRV_MAX_LENGTH` in `include/block/block_int-common.h`: 2^63, a little less).
+    private static let largestDisk: UInt64 = 1 << 62
+
     /// Where each disk's copy goes; nothing is touched.
     func planDisks() throws(HostDaemonError) -> [StandbyDisk] {
         guard !preparation.disks.isEmpty else { return [] }
         guard preparation.disks.count <= Int(UInt8.max) else {
             throw HostDaemonError(.refused, "the machine has \(preparation.disks.count) disks, more than can be replicated")
+        }
+        for disk in preparation.disks where disk.disk.byteCount > Self.largestDisk {
+            throw HostDaemonError(.refused, "\(disk.disk.name) would have \(disk.disk.byteCount) bytes: no image can be as large")
         }
         if hasSharedDisks { return try planSharedDisks() }
         var planned: [StandbyDisk] = []

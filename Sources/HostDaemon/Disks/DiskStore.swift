@@ -146,6 +146,7 @@ final class DiskStore: Sendable {
     /// Takes messages out of the stage until it is told to finish and nothing committed is left.
     private func apply() throws(HostDaemonError) {
         var dirty: UInt64 = 0
+        var waiting = 0
         while true {
             // Looked at before the stage is: what was committed before the end was asked for is then seen there.
             let (isOver, isDropping) = progress.withLock {
@@ -155,8 +156,13 @@ final class DiskStore: Sendable {
             if isDropping { return }
             if let message = try stage.next(), try write(message) {
                 dirty += UInt64(message.count)
+                waiting += message.count
                 stage.consumed(message)
                 progress.withLock { state.appliedBytes += UInt64(message.count) }
+                if waiting >= RawImage.writeBackBytes {
+                    waiting = 0
+                    try onImages { (image) throws(HostDaemonError) in try image.writeBack() }
+                }
                 if dirty < Self.flushBytes { continue }
             } else {
                 if isOver { break }
@@ -164,14 +170,22 @@ final class DiskStore: Sendable {
             }
             if dirty > 0 {
                 try flush()
-                dirty = 0
+                (dirty, waiting) = (0, 0)
             }
         }
         try flush()
         progress.withLock { state.stepBegan = nil }
     }
 
-    private func flush() throws(HostDaemonError) { for image in progress.withLock({ state.images }) { try image.flush() } }
+    private func flush() throws(HostDaemonError) { try onImages { (image) throws(HostDaemonError) in try image.flush() } }
+
+    /// One step for each image.
+    private func onImages(_ body: (RawImage) throws(HostDaemonError) -> Void) throws(HostDaemonError) {
+        for image in progress.withLock({ state.images }) {
+            progress.withLock { state.stepBegan = MonotonicClock.now }
+            try body(image)
+        }
+    }
 
     /// So much may be in the page cache only.
     private static let flushBytes: UInt64 = 64 << 20

@@ -271,12 +271,18 @@ extension HeldWrites {
 
     @Sendable static func write(_ batch: ArraySlice<Write>, to images: [RawImage], step: () -> Void) -> HostDaemonError? {
         do throws(HostDaemonError) {
+            var waiting = 0
             for write in batch {
                 step()
                 if let data = write.data {
                     try images[write.disk].write(UnsafeRawBufferPointer(data), at: write.offset)
                 } else {
                     try images[write.disk].clear(at: write.offset, length: write.length)
+                }
+                waiting += write.data?.count ?? 0
+                if waiting >= RawImage.writeBackBytes {
+                    waiting = 0
+                    try images[write.disk].writeBack()
                 }
             }
             for disk in Set(batch.map(\.disk)) {

@@ -115,19 +115,32 @@ final class ImageChecksums: Sendable {
             guard block < end else { continue }
             let start = grid.range(of: block).lowerBound
             let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(grid.range(of: end - 1).upperBound - start)])
-            try image.read(into: bytes, at: start)
+            let isReadable = Self.read(bytes, of: image, at: start)
             bytesRead.add(UInt64(bytes.count), ordering: .relaxed)
             while block < end {
                 let place = grid.range(of: block)
-                let content = UnsafeRawBufferPointer(
-                    rebasing: UnsafeRawBufferPointer(bytes)[Int(place.lowerBound - start)..<Int(place.upperBound - start)])
-                try run.add(isZero(content) ? nil : try digest(content, part.disk, block, hasher), block: block, send)
-                block += 1
+                let content = UnsafeMutableRawBufferPointer(
+                    rebasing: bytes[Int(place.lowerBound - start)..<Int(place.upperBound - start)])
+                defer { block += 1 }
+                guard isReadable || Self.read(content, of: image, at: place.lowerBound) else {
+                    // Nothing is said of a block that its disk does not give any more: so it is sent.
+                    try run.end(send)
+                    continue
+                }
+                let found = UnsafeRawBufferPointer(content)
+                try run.add(isZero(found) ? nil : try digest(found, part.disk, block, hasher), block: block, send)
             }
             // Whoever waits sees that it goes on.
             try run.end(send)
         }
         try run.end(send)
+    }
+
+    private static func read(_ bytes: UnsafeMutableRawBufferPointer, of image: RawImage, at offset: UInt64) -> Bool {
+        do throws(HostDaemonError) {
+            try image.read(into: bytes, at: offset)
+            return true
+        } catch { return false }
     }
 
     private func digest(_ bytes: UnsafeRawBufferPointer, _ disk: Int, _ block: Int, _ hasher: BlockHasher) throws -> BlockDigest {

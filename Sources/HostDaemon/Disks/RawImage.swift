@@ -78,6 +78,14 @@ final class RawImage: @unchecked Sendable {
         }
     }
 
+    /// After so many bytes of writes `writeBack` keeps a later `flush` short.
+    static let writeBackBytes = 8 << 20
+
+    /// Begins to bring what was written to the disk, when what was begun before is there.
+    func writeBack() throws(HostDaemonError) {
+        guard understudy_write_back(descriptor) == 0 || [ENOSYS, ESPIPE, EINVAL].contains(errno) else { throw Self.failure("written", path) }
+    }
+
     func flush() throws(HostDaemonError) {
         guard fdatasync(descriptor) == 0 else { throw Self.failure("flushed", path) }
     }

@@ -24,6 +24,18 @@ struct SharedImage: Codable, Sendable {
 
     private static let suffix = ".understudy-proof"
 
+    /// As `init(of:)` for all disks of a machine, or for none.
+    static func lay(for disks: [BlockDevice], workingDirectory: String) throws(HostDaemonError) -> [SharedImage] {
+        var images: [SharedImage] = []
+        do throws(HostDaemonError) {
+            for disk in disks { images.append(try SharedImage(of: disk, workingDirectory: workingDirectory)) }
+            return images
+        } catch {
+            for image in images { image.removeProof() }
+            throw error
+        }
+    }
+
     /// Looks at a disk of the machine that runs here, and lays the proof beside its image.
     init(of disk: BlockDevice, workingDirectory: String) throws(HostDaemonError) {
         guard let path = disk.path(from: workingDirectory), ["raw", "file", "host_device"].contains(disk.driver ?? ""),

@@ -19,10 +19,11 @@ extension PrimarySession {
             throw HostDaemonError(
                 .refused, "\(self.name) has no writable disk \(name): \(known.isEmpty ? "it has none at all" : "it has \(known)")")
         }
-        return try disks.map { (disk) throws(HostDaemonError) in
-            DiskPreparation(
-                disk: disk, path: wishes[disk.name], overwrite: request.overwriteDisks == true,
-                shared: request.sharedDisks == true ? try SharedImage(of: disk, workingDirectory: machine.process.workingDirectory) : nil)
+        let images: [SharedImage?] =
+            request.sharedDisks == true
+            ? try SharedImage.lay(for: disks, workingDirectory: machine.process.workingDirectory) : disks.map { _ in nil }
+        return zip(disks, images).map { disk, image in
+            DiskPreparation(disk: disk, path: wishes[disk.name], overwrite: request.overwriteDisks == true, shared: image)
         }
     }
 

@@ -22,6 +22,10 @@ int understudy_peer_has_closed(int socket);
 /// Makes a range of a file read as zeroes and gives its space back (fallocate(2)); 0, or -1 and errno.
 int understudy_punch_hole(int descriptor, uint64_t offset, uint64_t length);
 
+/// Begins to write a file's changed pages to its disk, once those are there whose writing began before (sync_file_range(2), which _GNU_SOURCE
+/// hides); 0, or -1 and errno.
+int understudy_write_back(int descriptor);
+
 /// The kind of file system that a file lies in, as a number of linux/magic.h; 0 when it is not known. Here because statfs(2) is not imported.
 uint32_t understudy_file_system_kind(int descriptor);
 
