@@ -62,6 +62,21 @@ struct MirrorEndTests {
         try expectLifeWithoutMirror(machine)
     }
 
+    @Test func `a node that QEMU keeps of a mirror is found, and nothing once it is gone`() throws {
+        let machine = try MirroredMachine()
+        #expect(try DiskMirror.stuckFilters(machine.qmp).isEmpty)
+        // QEMU does not let go of it as long as its job is there, whatever that is called.
+        try machine.qmp.execute("blockdev-add", arguments: ["driver": "null-co", "node-name": "sink", "size": .unsigned(machine.byteCount)])
+        try machine.qmp.execute(
+            "blockdev-mirror",
+            arguments: [
+                "job-id": "foreign", "device": "d0", "target": "sink", "sync": "none", "filter-node-name": "understudy-filter-0",
+            ])
+        #expect(try DiskMirror.stuckFilters(machine.qmp) == ["understudy-filter-0"])
+        try machine.qmp.execute("block-job-cancel", arguments: ["device": "foreign", "force": true])
+        try machine.wait("the end of the job") { try DiskMirror.stuckFilters(machine.qmp).isEmpty }
+    }
+
     @Test(arguments: DiskExactnessTests.programs)
     func `a mirror whose server dies while the guest writes harms nobody, and the next daemon takes it off`(qemu: String) throws {
         let machine = try machine(qemu)

@@ -30,12 +30,19 @@ extension PrimarySession {
     /// Takes away what a daemon that died left on the guest's disks; true when there was something.
     func removeLeftMirrors() throws(HostDaemonError) -> Bool {
         guard let qmp else { return false }
+        let stuck: [String]
         do throws(HypervisorError) {
             let hadMirrors = try DiskMirror.removeAll(qmp)
-            return try DiskOverlay.bringAllHome(qmp) || hadMirrors
+            let hadOverlays = try DiskOverlay.bringAllHome(qmp)
+            stuck = try DiskMirror.stuckFilters(qmp)
+            guard !stuck.isEmpty else { return hadOverlays || hadMirrors }
         } catch {
             throw HostDaemonError(.guest, "an earlier daemon's mirror of a disk cannot be taken away: \(error.message)", cause: error)
         }
+        throw HostDaemonError(
+            .refused,
+            "QEMU keeps \(stuck.joined(separator: ", ")) of an earlier mirror above a disk and takes no new mirror of it: the machine runs on as it is, and can be protected again after its QEMU was restarted, or moved to another one (live migration)"
+        )
     }
 
     /// Opens the disk stream and makes the server for QEMU's mirrors.

@@ -26,6 +26,7 @@ public struct DiskMirror: Sendable {
 
     private static let prefix = "understudy-mirror-"
     private static let targetPrefix = "understudy-target-"
+    private static let filterPrefix = "understudy-filter-"
 
     /// - Parameters:
     ///   - index: tells this machine's mirrors apart.
@@ -37,7 +38,7 @@ public struct DiskMirror: Sendable {
     ) {
         job = "\(Self.prefix)\(index)"
         target = "\(Self.targetPrefix)\(index)"
-        filter = "understudy-filter-\(index)"
+        filter = "\(Self.filterPrefix)\(index)"
         self.disk = disk
         self.socketPath = socketPath
         self.export = export
@@ -147,6 +148,15 @@ public struct DiskMirror: Sendable {
         let disk = BlockDevice(name: "an earlier protection", file: nil, driver: nil, isReadOnly: false, isRemovable: false)
         for index in indexes { try DiskMirror(index: index, disk: disk, socketPath: "", export: "").detach(qmp) }
         return !indexes.isEmpty
+    }
+
+    /// Nodes that QEMU kept above disks although their mirrors are gone, and does not remove: it refuses every new mirror of these disks
+    /// ("Need a root block node"). Call it when all mirrors have been removed.
+    public static func stuckFilters(_ qmp: QMPClient) throws(HypervisorError) -> [String] {
+        let left = try nodes(qmp).filter { $0.hasPrefix(filterPrefix) }
+        // QEMU may have gone on meanwhile; whether it lets go shows below.
+        for node in left { _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(node)]) }
+        return left.isEmpty ? [] : try nodes(qmp).filter { $0.hasPrefix(filterPrefix) }.sorted()
     }
 
     /// Lets QEMU go on for a moment: a job's end needs its main loop.
