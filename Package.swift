@@ -44,6 +44,8 @@ let package = Package(
         .target(name: "Systemd", dependencies: [logging], swiftSettings: settings),
         .executableTarget(
             name: "understudy-inject", linkerSettings: [.unsafeFlags(["-static-stdlib", "-Xlinker", "--as-needed"])]),
+        .executableTarget(
+            name: "understudy-guard", linkerSettings: [.unsafeFlags(["-static-stdlib", "-Xlinker", "--as-needed"])]),
 
         .target(name: "HostAPI", swiftSettings: settings),
         .target(
@@ -82,7 +84,7 @@ let package = Package(
         .testTarget(
             name: "HostDaemonTests",
             dependencies: adapters + [
-                "HostAPI", "HostCertificates", "HostDaemon", "LinuxShim", "UnderstudyCore", logging,
+                "HostAPI", "HostCertificates", "HostDaemon", "LinuxShim", "UnderstudyCore", "nbd-serve", "understudy-guard", logging,
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             swiftSettings: settings),
@@ -91,19 +93,18 @@ let package = Package(
             name: "UnderstudydTests",
             dependencies: [
                 "Demonstration", "HostAPI", "HostDaemon", "Hypervisor", "Links", "QMP", "UnderstudyCore", "understudy", "understudyd",
-                "understudy-inject",
+                "understudy-guard", "understudy-inject",
             ] + nio, swiftSettings: settings),
         .testTarget(
             name: "CommandLineTests",
-            dependencies: ["Benchmark", "HostAPI", "HostCertificates", "understudy", "understudyd", "understudy-inject"],
+            dependencies: ["Benchmark", "HostAPI", "HostCertificates", "understudy", "understudyd", "understudy-guard", "understudy-inject"],
             swiftSettings: settings),
         // Real guests under real daemons: one after the other, see scripts/run-tests.
         .testTarget(
             name: "SurvivalTests",
             dependencies: adapters + [
                 "AllocationCounter", "Benchmark", "Demonstration", "HostAPI", "HostCertificates", "HostDaemon", "LinuxShim",
-                "UnderstudyCore", "understudy", "understudyd",
-                "understudy-inject",
+                "UnderstudyCore", "understudy", "understudyd", "understudy-guard", "understudy-inject",
             ], swiftSettings: settings),
         .target(name: "AllocationCounter", path: "Tests/AllocationCounter"),
         // Children of tests, which are stopped and killed.

@@ -21,6 +21,7 @@ final class DiskReplication {
     private let copyRate: UInt64
     private var unfinished: Int
     private var flusher: ImageFlusher?
+    private var serverGuard: ServerGuard?
     private var sender: WriteSender?
     private var attached = 0
     private var mirrorHasFailed = false
@@ -30,12 +31,13 @@ final class DiskReplication {
 
     /// - Parameters:
     ///   - owner: the user and group of QEMU, which must reach the server's socket.
+    ///   - guardProgram: `understudy-guard`, for which the guest's writes do not wait longer than `limits` say even if this process stands still.
     ///   - sharedPaths: the images, when both hosts see them.
     ///   - locksImages: whether other QEMUs are kept from these.
     ///   - broken: called once, on any thread, when writes are not replicated any more.
     init(
         disks: [BlockDevice], socketPath: String, owner: (user: UInt32, group: UInt32), workingDirectory: String, limits: DiskLimits,
-        sharedPaths: [String]? = nil, locksImages: Bool = true, broken: @escaping @Sendable (String) -> Void
+        guardProgram: String? = nil, sharedPaths: [String]? = nil, locksImages: Bool = true, broken: @escaping @Sendable (String) -> Void
     ) throws(HostDaemonError) {
         self.disks = disks
         let queue = try WriteQueue(
@@ -63,6 +65,10 @@ final class DiskReplication {
                 socketPath: socketPath, exports: exports, access: NBDSocketAccess(user: owner.user, group: owner.group))
         } catch {
             throw HostDaemonError(.system, "the server for the guest's disk writes cannot listen: \(error.message)", cause: error)
+        }
+        let patience = UInt64(limits.stallMilliseconds * 1e6)
+        serverGuard = try guardProgram.map { (program) throws(HostDaemonError) in
+            try ServerGuard(program: program, socketPath: socketPath, patience: patience)
         }
         flusher = shared == nil ? try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue) : nil
         mirrors = copied.enumerated().map { index, disk in
@@ -187,6 +193,8 @@ final class DiskReplication {
         flusher = nil
         shared?.held.stop()
         server.stop()
+        serverGuard?.stop()
+        serverGuard = nil
         return failure
     }
 }

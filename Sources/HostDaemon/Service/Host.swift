@@ -33,7 +33,7 @@ public final class Host: Sendable {
             tls: ControlTLS(
                 authorityFile: configuration.tls.authority, certificateFile: configuration.tls.certificate, keyFile: configuration.tls.key),
             heartbeats: try HeartbeatService(intervalMilliseconds: configuration.detectionMilliseconds / 5), faults: try FaultPoints(),
-            injectorPath: try Self.injector(),
+            injectorPath: try Self.helper("understudy-inject"), guardPath: try Self.helper("understudy-guard"),
             promote: { (machine, context) throws(HostDaemonError) in
                 let session = try PrimarySession(takenOver: machine, context: context)
                 registry.replace(session)
@@ -119,9 +119,9 @@ public final class Host: Sendable {
     }
 
     /// The injecting helper lies beside the daemon's own program.
-    private static func injector() throws(HostDaemonError) -> String {
+    private static func helper(_ name: String) throws(HostDaemonError) -> String {
         let own = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().path
-        let path = "\(own)/understudy-inject"
+        let path = "\(own)/\(name)"
         guard access(path, X_OK) == 0 else {
             throw HostDaemonError(.configuration, "\(path) is missing: install it beside understudyd")
         }

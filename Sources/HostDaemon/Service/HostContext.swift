@@ -18,6 +18,8 @@ final class HostContext: Sendable {
     let faults: FaultPoints
     /// The program that makes one system call inside QEMU.
     let injectorPath: String
+    /// The program `understudy-guard`.
+    let guardPath: String
     /// Gives a guest that a backup's session took over to a primary's session.
     let promote: @Sendable (TakenOverMachine, HostContext) throws(HostDaemonError) -> Void
     /// Protects a machine anew that its session lost the protection of.
@@ -25,7 +27,7 @@ final class HostContext: Sendable {
 
     init(
         configuration: DaemonConfiguration, events: EventLog, arbiter: any ArbiterClient, tls: ControlTLS, heartbeats: HeartbeatService,
-        faults: FaultPoints, injectorPath: String,
+        faults: FaultPoints, injectorPath: String, guardPath: String,
         promote: @escaping @Sendable (TakenOverMachine, HostContext) throws(HostDaemonError) -> Void,
         protectAgain: @escaping @Sendable (PrimarySession, HostContext) -> Void
     ) {
@@ -38,6 +40,7 @@ final class HostContext: Sendable {
         self.heartbeats = heartbeats
         self.faults = faults
         self.injectorPath = injectorPath
+        self.guardPath = guardPath
         self.promote = promote
         self.protectAgain = protectAgain
     }

@@ -10,4 +10,7 @@
 // Returns the process id or a negative errno.
 pid_t understudy_launch(char *const arguments[], const char *log);
 
+// The same with `input` as standard input and without a place for outputs, in this process's session: for a helper that ends with its input.
+pid_t understudy_launch_guard(char *const arguments[], int input);
+
 #endif

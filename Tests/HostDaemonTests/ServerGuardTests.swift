@@ -1,0 +1,121 @@
+import Foundation
+import Glibc
+import LinuxShim
+import NBD
+import Testing
+
+@testable import HostDaemon
+
+/// A server of writes that stands still does not keep its clients waiting.
+@Suite(.serialized, .enabled(if: geteuid() == 0 && ServerGuardTests.program != nil, "needs root and the built programs"))
+struct ServerGuardTests {
+    private static func beside(_ name: String) -> String? {
+        let bundle = Bundle.allBundles.first { $0.bundlePath.hasSuffix(".xctest") }?.bundlePath ?? CommandLine.arguments[0]
+        return [bundle, "/proc/self/exe", CommandLine.arguments[0]].map {
+            URL(fileURLWithPath: $0).resolvingSymlinksInPath().deletingLastPathComponent().appendingPathComponent(name).path
+        }.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+    static let program = beside("understudy-guard")
+
+    /// A server in a process of its own, and a guard that hears of it what the test says.
+    private final class Bench {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-guard-\(UUID().uuidString)").path
+        let server = Process()
+        private let watcher = Process()
+        private let (input, signs) = (Pipe(), Pipe())
+
+        init(isGuarded: Bool = true) throws {
+            server.executableURL = URL(fileURLWithPath: try #require(beside("nbd-serve")))
+            server.arguments = [path, "1048576"]
+            server.standardInput = input
+            try server.run()
+            while !FileManager.default.fileExists(atPath: path) { usleep(1_000) }
+            guard isGuarded else { return }
+            watcher.executableURL = URL(fileURLWithPath: try #require(program))
+            watcher.arguments = ["\(server.processIdentifier)", path, "200"]
+            watcher.standardInput = signs
+            try watcher.run()
+        }
+
+        deinit {
+            try? signs.fileHandleForWriting.close()
+            if watcher.isRunning { watcher.waitUntilExit() }
+            kill(server.processIdentifier, SIGKILL)
+            server.waitUntilExit()
+            unlink(path)
+        }
+
+        func giveSign() throws { try signs.fileHandleForWriting.write(contentsOf: Data([1])) }
+
+        func connect() throws -> CInt {
+            while true {
+                let client = understudy_connect_unix(path)
+                if client >= 0 { return client }
+                guard client == -ECONNREFUSED else { throw HostDaemonError(.system, "no connection: errno \(-client)") }
+            }
+        }
+    }
+
+    /// Sends until there is no room; whether room comes within a time, and the connection's end with it.
+    private func ends(_ client: CInt, milliseconds: CInt) -> Bool {
+        let zeroes = [UInt8](repeating: 0, count: 65_536)
+        let flags = CInt(MSG_NOSIGNAL.rawValue) | CInt(MSG_DONTWAIT.rawValue)
+        while true {
+            if send(client, zeroes, zeroes.count, flags) >= 0 { continue }
+            guard errno == EAGAIN else { return true }
+            var room = pollfd(fd: client, events: Int16(POLLOUT), revents: 0)
+            // As QEMU does it: the end of the connection alone is not looked for.
+            let limit = MonotonicClock.now + UInt64(milliseconds) * 1_000_000
+            repeat { _ = poll(&room, 1, 10) } while room.revents & Int16(POLLOUT) == 0 && MonotonicClock.now < limit
+            if room.revents & Int16(POLLOUT) == 0 { return false }
+        }
+    }
+
+    @Test func `clients of a server that stands still are cut off, those with a full socket and those whom it has not seen too`() throws {
+        let bench = try Bench()
+        let client = try bench.connect()
+        defer { close(client) }
+        var greeting = [UInt8](repeating: 0, count: 18)
+        #expect(recv(client, &greeting, greeting.count, CInt(MSG_WAITALL.rawValue)) == 18)
+        kill(bench.server.processIdentifier, SIGSTOP)
+        let unseen = try bench.connect()
+        defer { close(unseen) }
+        #expect(ends(client, milliseconds: 60_000))
+        #expect(recv(unseen, &greeting, greeting.count, 0) <= 0)
+        // And it serves when it goes on.
+        kill(bench.server.processIdentifier, SIGCONT)
+        while true {
+            // A connection may still be turned away before the guard has had a sign.
+            try bench.giveSign()
+            let next = try bench.connect()
+            defer { close(next) }
+            if recv(next, &greeting, greeting.count, CInt(MSG_WAITALL.rawValue)) == 18 { break }
+        }
+    }
+
+    @Test func `without a guard they wait (negative control)`() throws {
+        let bench = try Bench(isGuarded: false)
+        let client = try bench.connect()
+        defer { close(client) }
+        kill(bench.server.processIdentifier, SIGSTOP)
+        #expect(!ends(client, milliseconds: 1_000))
+    }
+
+    @Test func `a daemon that lives is left alone, and its guard goes with it`() throws {
+        let path = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-guard-\(UUID().uuidString)").path
+        let queue = try WriteQueue(byteCount: 64 << 20, patience: 60_000_000_000) { _ in }
+        let comparison = BlockComparison(disk: 0, byteCount: 1 << 20, queue: queue)
+        let disk = ReplicatedDisk(name: "disk", index: 0, byteCount: 1 << 20, queue: queue, comparison: comparison)
+        let server = try NBDServer(socketPath: path, exports: [disk])
+        defer { server.stop() }
+        let watch = try ServerGuard(program: try #require(Self.program), socketPath: path, patience: 2_000_000_000)
+        let client = understudy_connect_unix(path)
+        defer { close(client) }
+        var greeting = [UInt8](repeating: 0, count: 18)
+        #expect(recv(client, &greeting, greeting.count, CInt(MSG_WAITALL.rawValue)) == 18)
+        usleep(3_000_000)
+        var end = pollfd(fd: client, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&end, 1, 0) == 0)
+        watch.stop()
+    }
+}
