@@ -97,7 +97,9 @@ let package = Package(
             ] + nio, swiftSettings: settings),
         .testTarget(
             name: "CommandLineTests",
-            dependencies: ["Benchmark", "HostAPI", "HostCertificates", "understudy", "understudyd", "understudy-guard", "understudy-inject"],
+            dependencies: [
+                "Benchmark", "HostAPI", "HostCertificates", "understudy", "understudyd", "understudy-guard", "understudy-inject",
+            ],
             swiftSettings: settings),
         // Real guests under real daemons: one after the other, see scripts/run-tests.
         .testTarget(

@@ -56,7 +56,8 @@ struct InstallTests {
     @Test func `everything lies at its place and the programs run from there`() throws {
         try withInstallation { folder in
             let expected = [
-                "usr/bin/understudy", "usr/sbin/understudyd", "usr/libexec/understudy/understudy-inject", "usr/libexec/understudy/understudy-guard",
+                "usr/bin/understudy", "usr/sbin/understudyd", "usr/libexec/understudy/understudy-inject",
+                "usr/libexec/understudy/understudy-guard",
                 "usr/lib/systemd/system/understudyd.service", "etc/understudy/understudyd.toml.example", "usr/share/man/man1/understudy.1",
                 "usr/share/man/man8/understudyd.8", "usr/share/man/man5/understudyd.toml.5", "usr/share/doc/understudy/operations.md",
                 "usr/share/bash-completion/completions/understudy", "usr/share/bash-completion/completions/understudyd",

@@ -24,7 +24,8 @@ import Testing
                 let path = "\(folder)/agent"
                 try "#!/bin/sh\ncat > \(folder)/told\n\(agent)\n".write(toFile: path, atomically: true, encoding: .utf8)
                 chmod(path, 0o755)
-                let text = #"{"agent": "\#(path)", "timeout-s": 1, "grace-s": \#(grace), "hosts": {"alpha": {"ip": "192.0.2.1", "plug": "3"}}}"#
+                let text =
+                    #"{"agent": "\#(path)", "timeout-s": 1, "grace-s": \#(grace), "hosts": {"alpha": {"ip": "192.0.2.1", "plug": "3"}}}"#
                 configuration = try JSONDecoder().decode(FencingConfiguration.self, from: Data(text.utf8))
             }
             return try Fence(

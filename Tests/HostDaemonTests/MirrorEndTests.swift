@@ -66,7 +66,8 @@ struct MirrorEndTests {
         let machine = try MirroredMachine()
         #expect(try DiskMirror.stuckFilters(machine.qmp).isEmpty)
         // QEMU does not let go of it as long as its job is there, whatever that is called.
-        try machine.qmp.execute("blockdev-add", arguments: ["driver": "null-co", "node-name": "sink", "size": .unsigned(machine.byteCount)])
+        try machine.qmp.execute(
+            "blockdev-add", arguments: ["driver": "null-co", "node-name": "sink", "size": .unsigned(machine.byteCount)])
         try machine.qmp.execute(
             "blockdev-mirror",
             arguments: [

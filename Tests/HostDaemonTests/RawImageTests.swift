@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Hypervisor
 import Testing
 
 @testable import HostDaemon
@@ -18,6 +19,56 @@ import Testing
         try found.withUnsafeMutableBytes { (bytes) throws(HostDaemonError) in try image.read(into: bytes, at: 0) }
         let zeroes = found.indices.filter { found[$0] == 0 }
         #expect(zeroes == Array(512..<1536) + Array(4096..<8192))
+    }
+}
+
+/// Two hosts may give two devices one name.
+@Suite(.enabled(if: LoopDevice.canRun, "needs root and losetup")) struct SharedDeviceTests {
+    private static let byteCount: UInt64 = 1 << 20
+
+    private func device(holding byte: UInt8) throws -> LoopDevice {
+        let device = try LoopDevice(byteCount: Int(Self.byteCount))
+        let image = try RawImage(shared: device.path, byteCount: Self.byteCount)
+        let bytes = [UInt8](repeating: byte, count: Int(Self.byteCount))
+        try bytes.withUnsafeBytes { (bytes) throws(HostDaemonError) in try image.write(bytes, at: 0) }
+        try image.flush()
+        return device
+    }
+
+    private func image(_ device: LoopDevice, name: String) throws -> SharedImage {
+        let disk = BlockDevice(
+            name: "d0", file: device.path, driver: "raw", isReadOnly: false, isRemovable: false, node: "d0", byteCount: Self.byteCount)
+        var image = try SharedImage(of: disk, workingDirectory: "/")
+        image.worldWideName = name
+        return image
+    }
+
+    @Test func `devices of one name are one device only when they hold the same`() throws {
+        let (first, second, blank) = (try device(holding: 1), try device(holding: 2), try device(holding: 0))
+        for name in ["naa.600508", "t10.ATA     QEMU HARDDISK   QM00001"] {
+            #expect(try image(first, name: name).isSameDevice(as: image(first, name: name)))
+            #expect(try !image(second, name: name).isSameDevice(as: image(first, name: name)))
+            #expect(try !image(first, name: name).isSameDevice(as: image(first, name: name + "1")))
+        }
+        // Of a blank disk the name must be enough.
+        #expect(try image(blank, name: "naa.600508").isSameDevice(as: image(blank, name: "naa.600508")))
+        #expect(try !image(blank, name: "t10.ATA").isSameDevice(as: image(blank, name: "t10.ATA")))
+    }
+
+    @Test func `a guest that writes meanwhile changes some blocks and not most`() {
+        let sample = DeviceSample(digests: Array(1...64))
+        var changed = sample
+        for index in 0..<16 { changed.digests[index] = 0 }
+        #expect(sample.resembles(changed))
+        changed.digests[16] = 0
+        #expect(!sample.resembles(changed) && !sample.resembles(DeviceSample(digests: [])))
+    }
+
+    @Test func `a device of another size is refused`() throws {
+        let device = try device(holding: 1)
+        var shared = try image(device, name: "naa.600508")
+        shared.byteCount /= 2
+        #expect(throws: HostDaemonError.self) { _ = try shared.demandSame(at: device.path) }
     }
 }
 

@@ -83,7 +83,9 @@ final class RawImage: @unchecked Sendable {
 
     /// Begins to bring what was written to the disk, when what was begun before is there.
     func writeBack() throws(HostDaemonError) {
-        guard understudy_write_back(descriptor) == 0 || [ENOSYS, ESPIPE, EINVAL].contains(errno) else { throw Self.failure("written", path) }
+        guard understudy_write_back(descriptor) == 0 || [ENOSYS, ESPIPE, EINVAL].contains(errno) else {
+            throw Self.failure("written", path)
+        }
     }
 
     func flush() throws(HostDaemonError) {

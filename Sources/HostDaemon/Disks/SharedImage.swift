@@ -4,8 +4,8 @@ internal import Hypervisor
 
 /// What one host says of a disk's image, so that the other can tell whether it sees the very same one.
 ///
-/// Of a file: a proof that lies beside it, its number and its size. Of a block device: its world-wide name, or its number where both daemons run
-/// on one kernel.
+/// Of a file: a proof that lies beside it, its number and its size. Of a block device: its size, its world-wide name and what it holds in some
+/// places, or its number where both daemons run on one kernel.
 struct SharedImage: Codable, Sendable {
     /// Absolute, on the host that runs the machine.
     var path: String
@@ -19,6 +19,8 @@ struct SharedImage: Codable, Sendable {
     var proof: String
     /// What the device says of itself (`/sys/dev/block/MAJOR:MINOR/`), if anything.
     var worldWideName: String?
+    /// What a block device holds; nil of a file.
+    var sample: DeviceSample?
     /// Tells one run of a kernel from every other (random(4)).
     var kernel: String
 
@@ -62,8 +64,9 @@ struct SharedImage: Codable, Sendable {
         guard isFile || status.st_mode & S_IFMT == S_IFBLK else {
             throw HostDaemonError(.refused, "\(path) is neither a file nor a block device, so it cannot be shared")
         }
-        guard !isFile || UInt64(status.st_size) == byteCount else {
-            throw HostDaemonError(.refused, "the shared image \(path) has \(status.st_size) bytes instead of \(byteCount)")
+        let size = isFile ? UInt64(status.st_size) : try DeviceSample.byteCount(of: path)
+        guard size == byteCount else {
+            throw HostDaemonError(.refused, "the shared image \(path) has \(size) bytes instead of \(byteCount)")
         }
         self.path = path
         self.byteCount = byteCount
@@ -72,6 +75,7 @@ struct SharedImage: Codable, Sendable {
         number = isFile ? UInt64(status.st_ino) : UInt64(status.st_rdev)
         fileSystem = isFile ? UInt64(status.st_dev) : 0
         worldWideName = isFile ? nil : Self.worldWideName(of: status.st_rdev)
+        sample = isFile ? nil : try DeviceSample(of: path, byteCount: byteCount)
         kernel = Self.text("/proc/sys/kernel/random/boot_id") ?? ""
     }
 
@@ -88,6 +92,16 @@ struct SharedImage: Codable, Sendable {
         return ["wwid", "device/wwid", "dm/uuid"].lazy.compactMap { text("\(folder)/\($0)") }.first
     }
 
+    /// Whether name and contents say so. Names that virtual disks share or that came with a cloned host prove nothing without contents.
+    func isSameDevice(as other: SharedImage) -> Bool {
+        guard let worldWideName, worldWideName == other.worldWideName, let sample, let otherSample = other.sample else { return false }
+        let isUnique = Self.uniqueNames.contains { worldWideName.hasPrefix($0) }
+        return sample.resembles(otherSample) && (isUnique || !sample.isBlank)
+    }
+
+    /// What begins so was given to one device in the world (SCSI's NAA and EUI-64 identifiers, NVMe's, and multipath's of these).
+    private static let uniqueNames = ["naa.", "eui.", "nvme.", "uuid.", "mpath-3"]
+
     func removeProof() { if !isBlockDevice { unlink(path + Self.suffix) } }
 
     /// Looks at the image that this host sees under a path.
@@ -99,7 +113,7 @@ struct SharedImage: Codable, Sendable {
         let isOneKernel = !kernel.isEmpty && own.kernel == kernel && own.number == number && own.fileSystem == fileSystem
         let isSame =
             isBlockDevice
-            ? isOneKernel || (worldWideName != nil && own.worldWideName == worldWideName)
+            ? isOneKernel || own.isSameDevice(as: self)
             : own.number == number && Self.text(path + Self.suffix) == proof
         guard own.isBlockDevice == isBlockDevice, isSame else {
             throw HostDaemonError(
