@@ -16,7 +16,7 @@ let nio: [Target.Dependency] = [
 ]
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
-let adapters: [Target.Dependency] = ["Arbiter", "GuestMemory", "Hypervisor", "Links", "NBD", "OutputRelay", "QMP"]
+let adapters: [Target.Dependency] = ["Arbiter", "GuestMemory", "Hypervisor", "Links", "NBD", "OutputRelay", "Packing", "QMP"]
 
 /// The rings of docs/architecture.md: the pure core, the adapters around it, the product.
 let package = Package(
@@ -33,12 +33,15 @@ let package = Package(
 
         .target(name: "LinuxShim"),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "QMP", dependencies: ["LinuxShim"], swiftSettings: settings),
         .target(name: "Hypervisor", dependencies: ["LinuxShim", "QMP", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "GuestMemory", dependencies: ["LinuxShim", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "OutputRelay", dependencies: ["LinuxShim", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "Links", dependencies: ["COpenSSL", "LinuxShim", "UnderstudyCore"] + nio, swiftSettings: settings),
         .target(name: "NBD", dependencies: ["LinuxShim"], exclude: ["README.md"], swiftSettings: settings),
+        .target(name: "Packing", dependencies: ["CLZ4", "CZstd", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "Arbiter", dependencies: ["UnderstudyCore"], swiftSettings: settings),
         .target(name: "HostCertificates", dependencies: ["COpenSSL"], swiftSettings: settings),
         .target(name: "Systemd", dependencies: [logging], swiftSettings: settings),
@@ -57,7 +60,7 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "Demonstration", dependencies: ["HostAPI", "HostCertificates", "LinuxShim"], swiftSettings: settings),
         .target(
-            name: "Benchmark", dependencies: ["Demonstration", "HostAPI", "HostDaemon", "Hypervisor", "QMP", "UnderstudyCore"],
+            name: "Benchmark", dependencies: ["Demonstration", "HostAPI", "HostDaemon", "Hypervisor", "Packing", "QMP", "UnderstudyCore"],
             swiftSettings: settings),
         .executableTarget(name: "understudyd", dependencies: ["HostDaemon", "Systemd", arguments, logging], swiftSettings: settings),
         .executableTarget(
@@ -77,6 +80,7 @@ let package = Package(
             name: "NBDTests", dependencies: ["AllocationCounter", "LinuxShim", "NBD", "NBDTestExports", "QMP", "nbd-serve"],
             swiftSettings: settings),
         .testTarget(name: "LinksTests", dependencies: ["Links", "UnderstudyCore"] + nio, swiftSettings: settings),
+        .testTarget(name: "PackingTests", dependencies: ["Packing", "UnderstudyCore"], swiftSettings: settings),
         .testTarget(name: "ArbiterTests", dependencies: ["Arbiter", "UnderstudyCore"], swiftSettings: settings),
         .testTarget(name: "HostCertificatesTests", dependencies: ["HostCertificates"], swiftSettings: settings),
         .testTarget(name: "SystemdTests", dependencies: ["Systemd", logging], swiftSettings: settings),

@@ -6,6 +6,7 @@ public enum HostRequest: Codable, Sendable, Equatable {
     case protect(ProtectRequest)
     case unprotect(name: String)
     case switchover(SwitchoverRequest)
+    case set(SetRequest)
     case status
     case events(follow: Bool)
     case wait(name: String, state: String, timeoutSeconds: Double)
@@ -37,6 +38,8 @@ public struct ProtectRequest: Codable, Sendable, Equatable {
     public var latencyTargetMilliseconds: Double?
     /// Percent of the time that the guest may stand still; nil: as the host's configuration says.
     public var overheadTargetPercent: Double?
+    /// How checkpoints are compressed; nil: as the daemon's configuration says.
+    public var compression: CompressionMode?
 
     public init(name: String, qmp: String?, backup: String, intervalMilliseconds: Double, unsafeNoOutputCommit: Bool = false) {
         self.name = name

@@ -41,6 +41,8 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public var takeover: TakeoverTimes?
     /// The replicated disks of a machine that runs here; nil when nothing is replicated.
     public var disks: [DiskStatus]?
+    /// What compression of the checkpoint stream does; nil while nothing is sent.
+    public var compression: CompressionStatus?
 
     public init(name: String, role: Role, state: State, protected: Bool, message: String) {
         self.name = name

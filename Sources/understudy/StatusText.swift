@@ -52,6 +52,7 @@ enum StatusText {
                 String(format: "  automatic epochs: the last was meant for %.1f ms (", pacing.intervalMilliseconds)
                     + "\(pacing.reason)); in all: \(shares.joined(separator: ", "))")
         }
+        if let compression = machine.compression, compression.dirtyBytes > 0 { lines.append(line(compression)) }
         if let output = machine.output {
             lines.append(
                 "  output: \(output.heldFrames) frames held (\(output.heldBytes) bytes), \(output.releasedFrames) released, \(output.droppedFrames) dropped"
@@ -93,6 +94,17 @@ enum StatusText {
         }
         return lines
     }
+
+    private static func line(_ compression: CompressionStatus) -> String {
+        String(
+            format:
+                "  compression %@: %.1f MiB on the wire for %.1f MiB changed (%.0f %%); pages: %llu unchanged, %llu zero, %llu deltas, %llu whole; messages packed: %llu LZ4, %llu zstd of %llu",
+            compression.mode.rawValue, Double(compression.wireBytes) / 1_048_576, Double(compression.dirtyBytes) / 1_048_576,
+            100 * Double(compression.wireBytes) / Double(compression.dirtyBytes), compression.unchangedPages, compression.zeroPages,
+            compression.deltaPages, compression.wholePages, compression.lz4Records, compression.zstdRecords,
+            compression.plainRecords + compression.lz4Records + compression.zstdRecords)
+    }
+
     private static func taps(_ names: [String]) -> String {
         guard !names.isEmpty else { return "" }
         return ", \(names.count == 1 ? "tap" : "taps") \(names.joined(separator: ", "))"

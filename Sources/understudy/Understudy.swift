@@ -12,7 +12,8 @@ struct Understudy: ParsableCommand {
             """,
         version: HostAPIVersion.current,
         subcommands: [
-            CheckCommand.self, ProtectCommand.self, UnprotectCommand.self, SwitchoverCommand.self, StatusCommand.self, EventsCommand.self,
+            CheckCommand.self, ProtectCommand.self, UnprotectCommand.self, SwitchoverCommand.self, SetCommand.self, StatusCommand.self,
+            EventsCommand.self,
             WaitCommand.self, VMCommand.self, PKICommand.self, DemoCommand.self, BenchCommand.self,
         ])
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import GuestMemory
+import HostAPI
 import Links
 import QMP
 import UnderstudyCore
@@ -33,7 +34,9 @@ final class ExactnessPair {
     private static let base = EpochIdentity(generation: 7, sessionNonce: 0x5EED, epoch: 0)
 
     /// Boots the guest, starts standby and rehearsal QEMU and joins them; nothing is copied yet.
-    init(_ guest: ExactnessGuest, copyThreads: Int = 2) throws {
+    init(
+        _ guest: ExactnessGuest, copyThreads: Int = 2, compression: CompressionMode = .auto, referenceMebibytes: Int? = nil
+    ) throws {
         self.guest = guest
         let (primary, monitor) = try Self.boot(guest)
         self.primary = primary
@@ -59,9 +62,10 @@ final class ExactnessPair {
         stream = try SealedStream.connect(
             host: "127.0.0.1", port: listener.port, session: session, key: key, deadline: .now + .seconds(20))
         try stream.send(.hello(.init(role: .primary, base: Self.base)), deadline: .now + .seconds(20))
-        transmission = EpochTransmission(stream: stream)
+        transmission = try EpochTransmission(
+            stream: stream, blockLengths: machine.ramBlocks.map(\.usedLength), mode: compression, referenceMebibytes: referenceMebibytes)
         let backup = try Self.next(of: accepted, "the backup's stream")
-        let state = EpochReceiver.State(
+        let state = try EpochReceiver.State(
             arena: try StagingArena(byteCount: Self.stagingBytes + 8 << 20), blockLengths: machine.ramBlocks.map(\.usedLength),
             standby: standby, rehearsal: rehearsal)
         receiver = try EpochReceiver(stream: backup, state: state, base: Self.base) { events.post($0) }

@@ -189,7 +189,7 @@ extension BackupSession {
         try answer(hello, on: stream, what: "checkpoint", isExpected: standby != nil && rehearsal != nil)
         guard let standby, let rehearsal else { return }
         self.stream = stream
-        let state = EpochReceiver.State(
+        let state = try EpochReceiver.State(
             arena: try StagingArena(byteCount: Self.arenaBytes(staging: context.configuration.stagingMebibytes)),
             blockLengths: preparation.machine.ramBlocks.map(\.usedLength), standby: standby, rehearsal: rehearsal)
         receiver = try EpochReceiver(stream: stream, state: state, base: base) { [mailbox] event in mailbox.post(.received(event)) }

@@ -2,6 +2,7 @@ internal import Glibc
 internal import HostAPI
 internal import Hypervisor
 internal import Links
+internal import Packing
 internal import Synchronization
 internal import UnderstudyCore
 
@@ -31,11 +32,16 @@ final class EpochReceiver: Sendable {
 
     /// The arena and what was committed; owned by the thread until it has ended.
     final class State: @unchecked Sendable {
-        // SAFETY: the receiver's thread alone touches it; the session reads `committedState` after `join`.
+        // SAFETY: the receiver's thread alone touches it; the session reads the committed state after `join`.
         let arena: StagingArena
         let blockLengths: [UInt64]
-        var committedState: [UInt8]
+        let unpacker: RecordUnpacker
+        /// The device state that came last, of `takenLength` bytes: the next one may be a delta against it.
+        var takenState: [UInt8] = []
+        var takenLength = 0
+        /// Room for the next one.
         var stagedState: [UInt8] = []
+        /// Bytes of `takenState` when it belongs to a committed checkpoint whose memory the standby has; else 0.
         var committedLength = 0
         /// From the first checkpoint on only whole checkpoints change the standby.
         var holdsCheckpoint = false
@@ -43,12 +49,16 @@ final class EpochReceiver: Sendable {
         var standby: StandbyProcess
         var rehearsal: StandbyProcess?
 
-        init(arena: StagingArena, blockLengths: [UInt64], standby: StandbyProcess, rehearsal: StandbyProcess) {
+        init(
+            arena: StagingArena, blockLengths: [UInt64], standby: StandbyProcess, rehearsal: StandbyProcess
+        ) throws(HostDaemonError) {
+            do throws(PackingError) { unpacker = try RecordUnpacker() } catch {
+                throw HostDaemonError(.system, error.message, cause: error)
+            }
             self.arena = arena
             self.blockLengths = blockLengths
             self.standby = standby
             self.rehearsal = rehearsal
-            committedState = []
         }
     }
 
@@ -69,6 +79,6 @@ final class EpochReceiver: Sendable {
         stream.shutdown()
         verdicts.post(.discard)
         thread.join()
-        return Array(state.committedState[..<state.committedLength])
+        return Array(state.takenState[..<state.committedLength])
     }
 }

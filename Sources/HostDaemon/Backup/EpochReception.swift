@@ -1,5 +1,6 @@
 internal import Hypervisor
 internal import Links
+internal import Packing
 internal import UnderstudyCore
 
 /// What the receiver's thread does: read an epoch, verify it, wait for the verdict, apply.
@@ -36,10 +37,20 @@ struct EpochReception {
             }
             let room = UnsafeMutableRawBufferPointer(rebasing: arena[length...])
             let record = try stream.reader.read(into: room, deadline: .now + .seconds(86_400))
-            length += record
+            do throws(WireFormatError) { length += try unpacked(room, record) } catch {
+                post(.torn(identity(of: length), error.message))
+                stream.shutdown()
+                return 0
+            }
             // The first byte of a message is its type; everything else is looked at when the epoch is whole.
             if room[0] == WireFormat.Kind.epochEnd.rawValue { return length }
         }
+    }
+
+    /// Bytes of the message that lies in `room` now.
+    private func unpacked(_ room: UnsafeMutableRawBufferPointer, _ length: Int) throws(WireFormatError) -> Int {
+        guard PackedRecord.isPacked(UnsafeRawBufferPointer(rebasing: room[..<length])) else { return length }
+        return try state.unpacker.unpack(room, length: length)
     }
 
     private func identity(of length: Int) -> EpochIdentity {
@@ -78,13 +89,16 @@ struct EpochReception {
         let identity = epoch.begin.identity
         if let problem = deviceProblem(epoch) {
             post(.refused(identity, problem))
-            return waitForVerdict() != nil
+            // Nothing that comes later could be a delta against an epoch that is not applied.
+            _ = waitForVerdict()
+            return false
         }
         state.holdsCheckpoint = true
         post(.staged(identity, pages: Int(epoch.end.pageCount)))
         guard waitForVerdict() == .apply else { return false }
         guard apply(epoch) else { return false }
         keepDeviceState(of: epoch)
+        state.committedLength = state.takenLength
         post(.applied(identity.epoch))
         return true
     }
@@ -98,9 +112,7 @@ struct EpochReception {
     /// The devices of every epoch must be those that were rehearsed: another list means hot-plug, and a standby that could not load it.
     private func deviceProblem(_ epoch: StagedEpoch) -> String? {
         guard epoch.end.deviceStateLength > 0 else { return "a checkpoint without device state" }
-        let length = Int(epoch.end.deviceStateLength)
-        if state.stagedState.count < length { state.stagedState = Array(repeating: 0, count: length * 2) }
-        state.stagedState.withUnsafeMutableBytes { _ = epoch.copyDeviceState(into: $0) }
+        let length = stageDeviceState(of: epoch)
         do throws(DeviceStateError) {
             let summary = try state.stagedState.withUnsafeBufferPointer { bytes throws(DeviceStateError) in
                 try DeviceState.summary(of: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<length]))
@@ -112,15 +124,27 @@ struct EpochReception {
         }
     }
 
+    /// Puts the epoch's device state together; returns its length.
+    private func stageDeviceState(of epoch: StagedEpoch) -> Int {
+        let room = epoch.deviceStateRoom
+        if state.stagedState.count < room { state.stagedState = Array(repeating: 0, count: room * 2) }
+        let (taken, length) = (state.takenState, state.takenLength)
+        return taken.withUnsafeBytes { previous in
+            state.stagedState.withUnsafeMutableBytes { staged in
+                epoch.copyDeviceState(into: staged, previous: UnsafeRawBufferPointer(rebasing: previous[..<length]))
+            }
+        }
+    }
+
     private func keepDeviceState(of epoch: StagedEpoch) {
-        swap(&state.stagedState, &state.committedState)
-        state.committedLength = Int(epoch.end.deviceStateLength)
+        swap(&state.stagedState, &state.takenState)
+        state.takenLength = Int(epoch.end.deviceStateLength)
     }
 
     private func apply(_ epoch: StagedEpoch) -> Bool {
         do throws(HypervisorError) {
             for process in [state.standby, state.rehearsal].compactMap({ $0 }) {
-                for page in epoch.pages { try process.append(block: Int(page.block), offset: page.offset, page: page.content) }
+                for page in epoch.pages { try process.append(block: Int(page.block), offset: page.offset, content: page.content) }
                 try process.flush()
             }
             return true
@@ -138,7 +162,9 @@ struct EpochReception {
             post(.rehearsalFailed("a second rehearsal in one session"))
             return false
         }
-        let problem = failure(of: rehearsal, loading: deviceState(of: epoch))
+        let length = stageDeviceState(of: epoch)
+        let problem = failure(of: rehearsal, loading: Array(state.stagedState[..<length]))
+        keepDeviceState(of: epoch)
         rehearsal.kill()
         state.rehearsal = nil
         if let problem {
@@ -147,12 +173,6 @@ struct EpochReception {
         }
         post(.rehearsed)
         return true
-    }
-
-    private func deviceState(of epoch: StagedEpoch) -> [UInt8] {
-        [UInt8](unsafeUninitializedCapacity: Int(epoch.end.deviceStateLength)) { buffer, count in
-            count = epoch.copyDeviceState(into: UnsafeMutableRawBufferPointer(buffer))
-        }
     }
 
     private func failure(of rehearsal: StandbyProcess, loading bytes: [UInt8]) -> String? {

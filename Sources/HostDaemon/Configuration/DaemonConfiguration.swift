@@ -24,6 +24,8 @@ public struct DaemonConfiguration: Codable, Sendable {
     public var outputMebibytes: Int
     /// Threads that copy dirty pages while the guest is stopped.
     public var copyThreads: Int
+    /// How checkpoints are sent.
+    public var checkpoint: CheckpointSettings
     /// How a standby's command line differs from its primary's.
     public var standby: StandbyConfiguration
     /// The copies of other hosts' disks, and the writes on their way.
@@ -107,7 +109,8 @@ public struct DaemonConfiguration: Codable, Sendable {
         case name, listen, checkpointListen = "checkpoint-listen", stateFolder = "state-folder", runtimeFolder = "runtime-folder", socket,
             tls, arbiter,
             peers, detectionMilliseconds = "detection-ms", stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
-            copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot
+            copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot,
+            checkpoint
     }
 
     public init(from decoder: any Decoder) throws {
@@ -125,6 +128,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         stagingMebibytes = try values.decodeIfPresent(Int.self, forKey: .stagingMebibytes) ?? 256
         outputMebibytes = try values.decodeIfPresent(Int.self, forKey: .outputMebibytes) ?? 64
         copyThreads = try values.decodeIfPresent(Int.self, forKey: .copyThreads) ?? 2
+        checkpoint = try values.decodeIfPresent(CheckpointSettings.self, forKey: .checkpoint) ?? CheckpointSettings()
         standby = try values.decodeIfPresent(StandbyConfiguration.self, forKey: .standby) ?? StandbyConfiguration()
         disks = try values.decodeIfPresent(DiskLimits.self, forKey: .disks) ?? DiskLimits()
         if disks.folder.isEmpty { disks.folder = stateFolder + "/disks" }
@@ -163,6 +167,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         try reject(table["metrics"]?.table, "metrics.", ["listen"], path)
         try reject(table["fencing"]?.table, "fencing.", FencingConfiguration.keys, path)
         try reject(table["autopilot"]?.table, "autopilot.", AutopilotLimits.keys, path)
+        try reject(table["checkpoint"]?.table, "checkpoint.", CheckpointSettings.keys, path)
         try reject(table["disks"]?.table, "disks.", DiskLimits.keys, path)
         try reject(table["standby"]?.table, "standby.", StandbyConfiguration.keys, path)
         for peer in table["peers"]?.array ?? TOMLArray() { try reject(peer.table, "peers.", ["name", "control", "checkpoint"], path) }
@@ -212,6 +217,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         try demand(outputMebibytes >= 1 && outputMebibytes <= 4_096, "`output-mib` must lie between 1 and 4096")
         try disks.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try autopilot.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
+        try checkpoint.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try fencing?.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try demand(copyThreads >= 1 && copyThreads <= 64, "`copy-threads` must lie between 1 and 64")
     }

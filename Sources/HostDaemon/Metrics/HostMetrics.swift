@@ -88,6 +88,7 @@ struct HostMetrics {
         counter(&out, "understudy_machine_sent_bytes_total", "Bytes of checkpoints handed to the link since protection began.") {
             $0.sentBytes.map { Double($0) }
         }
+        writeCompression(&out)
         counter(
             &out, "understudy_machine_disk_written_bytes_total",
             "Bytes of disk writes handed to the link since protection began, the first copy included."
@@ -108,6 +109,38 @@ struct HostMetrics {
         histogram(&out, "understudy_machine_epoch_seconds", "From one cut to the next.", \.epoch)
         histogram(&out, "understudy_machine_commit_seconds", "From the cut to the backup's acknowledgement.", \.commit)
         histogram(&out, "understudy_machine_dirty_pages", "Pages of 4 KiB that the guest changed in an epoch.", \.dirtyPages)
+    }
+
+    private func writeCompression(_ out: inout PrometheusText) {
+        counter(
+            &out, "understudy_machine_dirty_bytes_total",
+            "Bytes of changed pages and of device states since protection began, before any compression."
+        ) { $0.status.compression.map { Double($0.dirtyBytes) } }
+        counter(&out, "understudy_machine_wire_bytes_total", "Bytes that went to the link for them.") {
+            $0.status.compression.map { Double($0.wireBytes) }
+        }
+        gauge(&out, "understudy_machine_reference_bytes", "Memory that holds pages as they were sent last.") {
+            $0.status.compression.map { Double($0.referenceBytes) }
+        }
+        byKind(&out, "understudy_machine_pages_total", "Changed pages by what was sent of them.", label: "sent") { status in
+            [
+                ("nothing", status.unchangedPages), ("zero", status.zeroPages), ("delta", status.deltaPages), ("whole", status.wholePages),
+            ]
+        }
+        byKind(&out, "understudy_machine_records_total", "Messages by how they were packed.", label: "packing") { status in
+            [("none", status.plainRecords), ("lz4", status.lz4Records), ("zstd", status.zstdRecords)]
+        }
+    }
+
+    private func byKind(
+        _ out: inout PrometheusText, _ name: String, _ help: String, label: String, _ values: (CompressionStatus) -> [(String, UInt64)]
+    ) {
+        let samples = machines.compactMap { machine in machine.status.compression.map { (labels(machine), values($0)) } }
+        guard !samples.isEmpty else { return }
+        out.family(name, .counter, help)
+        for (labels, values) in samples {
+            for (kind, value) in values { out.sample(name, labels + [(label, kind)], Double(value)) }
+        }
     }
 
     private func writeOutput(_ out: inout PrometheusText) {

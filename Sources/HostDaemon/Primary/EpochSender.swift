@@ -15,17 +15,16 @@ final class EpochSender: Sendable {
 
     /// - Parameter sent: called on the thread after an epoch has gone to the kernel, or failed to.
     init(
-        engine: CheckpointEngine, stream: SealedStream, patience: Duration, faults: FaultPoints,
+        engine: CheckpointEngine, transmission: EpochTransmission, stream: SealedStream, patience: Duration, faults: FaultPoints,
         sent: @escaping @Sendable (UInt64, LinkError?) -> Void
     ) throws(HostDaemonError) {
         let jobs = try Mailbox<Job?>()
         self.jobs = jobs
         self.stream = stream
         // The session thread makes the next cut only after this epoch was acknowledged, so between `send` and the acknowledgement the
-        // arenas and the run list belong to this thread; they outlive it, being captured here.
+        // arenas, the run list and the transmission belong to this thread; they outlive it, being captured here.
         let (arena, runs, deviceState) = (engine.arena, engine.runs, engine.deviceState)
         thread = try DedicatedThread(name: "sender", urgent: true) {
-            let transmission = EpochTransmission(stream: stream)
             while true {
                 for job in jobs.waitAndTake() {
                     guard let job else { return }

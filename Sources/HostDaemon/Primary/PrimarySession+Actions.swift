@@ -227,6 +227,7 @@ extension PrimarySession {
         sender = nil
         stream?.shutdown()
         stream = nil
+        shared.withLock { $0.transmission = nil }
         engine = nil
         copier?.stop()
         copier = nil

@@ -215,7 +215,9 @@ extension PrimarySession {
     }
 
     private func synchronise() throws(HostDaemonError) {
-        let synchroniser = Synchroniser(session: self, engine: engine!, tracker: tracker!, copier: copier!, stream: stream!)
+        let transmission = try makeTransmission()
+        let synchroniser = Synchroniser(
+            session: self, engine: engine!, tracker: tracker!, copier: copier!, transmission: transmission)
         publish(.synchronising, "copying the guest's memory to \(request.backup)")
         report("synchronising", "copying the guest's memory to \(request.backup)")
         try synchroniser.copyRounds()
@@ -239,12 +241,23 @@ extension PrimarySession {
         try holdBackWrites()
         // Last, so that little has changed when the first epoch is cut.
         try synchroniser.copyRounds()
-        sender = try EpochSender(engine: engine!, stream: stream!, patience: .seconds(30), faults: context.faults) {
+        sender = try EpochSender(
+            engine: engine!, transmission: transmission, stream: stream!, patience: .seconds(30), faults: context.faults
+        ) {
             [mailbox] epoch, error in
             mailbox.post(.sent(epoch, error))
         }
         isEstablishing = false
         try perform(core.handle(.rehearsed, now: MonotonicClock.now))
+    }
+
+    private func makeTransmission() throws(HostDaemonError) -> EpochTransmission {
+        let limits = context.configuration.checkpoint
+        let transmission = try EpochTransmission(
+            stream: stream!, blockLengths: machine!.ramBlocks.map(\.usedLength), mode: request.compression ?? limits.compression,
+            referenceMebibytes: limits.referenceMebibytes)
+        shared.withLock { $0.transmission = transmission }
+        return transmission
     }
 
     func progress(_ progress: SynchronisationProgress) { publish { $0.synchronisation = progress } }

@@ -52,6 +52,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var lastCommit: UInt64 = 0
         var output: GuestOutput?
         var writes: WriteQueue?
+        var transmission: EpochTransmission?
         var isOver = false
         var lastRound = MonotonicClock.now
         var error: HostDaemonError?
@@ -240,6 +241,15 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         if let error = shared.withLock({ $0.error }) { throw error }
     }
 
+    /// Changes how checkpoints are compressed, from the next one on, until this protection ends.
+    func set(_ compression: CompressionMode) throws(HostDaemonError) {
+        guard let transmission = shared.withLock({ $0.transmission }) else {
+            throw HostDaemonError(.refused, "\(name) is not protected now: `understudy protect --compression` says how it shall be")
+        }
+        transmission.mode.withLock { $0 = compression }
+        report("compression", "checkpoints are compressed by the mode \(compression.rawValue) now")
+    }
+
     @discardableResult
     private func wait(seconds: Double = 20, until condition: (borrowing Shared) -> Bool) -> Bool {
         let end = MonotonicClock.now + UInt64(seconds * 1e9)
@@ -253,6 +263,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var status: MachineStatus {
         let (snapshot, output, writes) = shared.withLock { shared in
             var status = shared.status
+            status.compression = shared.transmission?.status
             if shared.checkpoints > 0 {
                 status.checkpoints = CheckpointStatistics(
                     count: shared.checkpoints, pauseMilliseconds: shared.pause.quantiles, epochMilliseconds: shared.epoch.quantiles,
@@ -298,6 +309,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
             metrics.checkpoints = shared.checkpoints
             metrics.histograms = shared.histograms
             metrics.sentBytes = shared.sentBytes
+            metrics.status.compression = shared.transmission?.status
             metrics.deviceStateBytes = shared.deviceStateBytes
             metrics.decisions = Dictionary(uniqueKeysWithValues: shared.decisions.map { ($0.key.rawValue, $0.value) })
             let now = MonotonicClock.now

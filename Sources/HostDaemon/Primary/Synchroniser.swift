@@ -30,12 +30,12 @@ struct Synchroniser {
     /// After so many rounds the guest is taken to change its memory as fast as the link carries it.
     private static let mostRounds = 30
 
-    init(session: PrimarySession, engine: CheckpointEngine, tracker: DirtyTracker, copier: PageCopier, stream: SealedStream) {
+    init(session: PrimarySession, engine: CheckpointEngine, tracker: DirtyTracker, copier: PageCopier, transmission: EpochTransmission) {
         self.session = session
         self.engine = engine
         self.tracker = tracker
         self.copier = copier
-        transmission = EpochTransmission(stream: stream)
+        self.transmission = transmission
     }
 
     /// Rounds until what changed meanwhile fits one epoch.

@@ -14,6 +14,7 @@ extension Host {
         case .protect(let request): return .machine(try protect(request, exchange: exchange))
         case .unprotect(let name): return .machine(try unprotect(name))
         case .switchover(let request): return .switchover(try switchover(request, exchange: exchange))
+        case .set(let request): return .machine(try set(request))
         case .events(let follow): return events(follow: follow, exchange: exchange)
         case .wait(let name, let state, let seconds): return .machine(try wait(name, state, seconds, exchange: exchange))
         case .check(let request): return .check(HostCheck(context: context, keys: keys).run(request))
@@ -103,6 +104,17 @@ extension Host {
             }
             usleep(20_000)
         }
+    }
+
+    private func set(_ request: SetRequest) throws(HostDaemonError) -> MachineStatus {
+        guard let session = registry[request.name] else {
+            throw HostDaemonError(.notFound, "no machine named \(request.name) is known to this host")
+        }
+        guard let primary = session as? PrimarySession else {
+            throw HostDaemonError(.refused, "\(request.name) does not run here: ask the host that runs it")
+        }
+        try primary.set(request.compression)
+        return primary.status
     }
 
     private func unprotect(_ name: String) throws(HostDaemonError) -> MachineStatus {

@@ -18,6 +18,7 @@ extension Host {
             var again = ProtectRequest(
                 name: request.name, qmp: nil, backup: primary.request.backup, intervalMilliseconds: primary.request.intervalMilliseconds)
             again.sharedDisks = primary.request.sharedDisks
+            again.compression = primary.request.compression
             _ = try protect(again, exchange: exchange)
         }
         guard let session = registry[request.name] else {

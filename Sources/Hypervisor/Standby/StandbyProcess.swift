@@ -72,15 +72,20 @@ public final class StandbyProcess: @unchecked Sendable {
     ///   - block: index into the blocks given to `begin`.
     ///   - page: 4096 bytes that stay unchanged until `flush` returns; nil for zeros.
     public func append(block: Int, offset: UInt64, page: UnsafeRawPointer?) throws(HypervisorError) {
+        try append(block: block, offset: offset, content: page.map { .whole($0) } ?? .zero)
+    }
+
+    /// Adds what an epoch says of a page; as the other `append`. A delta is applied by QEMU, to the page as all that was given before has left it.
+    public func append(block: Int, offset: UInt64, content: StagedPage.Content) throws(HypervisorError) {
         guard let writer else { throw HypervisorError(.loadFailed, "the standby's stream has not begun, or has ended") }
         do {
-            if try writer.append(block: block, offset: offset, page: page) { return }
+            if try writer.append(block: block, offset: offset, content: content) { return }
         } catch {
             throw HypervisorError(.loadFailed, error.message, cause: error)
         }
         try flush()
         do {
-            _ = try writer.append(block: block, offset: offset, page: page)
+            _ = try writer.append(block: block, offset: offset, content: content)
         } catch {
             throw HypervisorError(.loadFailed, error.message, cause: error)
         }

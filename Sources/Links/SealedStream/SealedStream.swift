@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Glibc
+import LinuxShim
 public import UnderstudyCore
 
 /// An authenticated and encrypted byte path between two daemons, over one TCP connection, for dedicated threads.
@@ -19,6 +20,12 @@ public final class SealedStream: Sendable {
 
     /// The socket, for poll(2) only. Valid as long as this object lives.
     public var descriptor: Int32 { socket.descriptor }
+
+    /// What the kernel last saw the connection carry to the peer, bytes per second (`tcpi_delivery_rate`); nil when it does not know.
+    public var deliveryRate: UInt64? {
+        let rate = understudy_delivery_rate(socket.descriptor)
+        return rate > 0 ? rate : nil
+    }
 
     init(
         socket: StreamSocket, keys: StreamKeys, session: CheckpointSessionID, role: WireMessage.Role, peerAddress: String,

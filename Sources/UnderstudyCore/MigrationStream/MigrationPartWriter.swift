@@ -34,8 +34,8 @@ public final class MigrationPartWriter {
         self.capacity = capacity
         self.blocks = blocks.map { Block(name: Array($0.name.utf8), length: $0.usedLength) }
         let longestName = blocks.reduce(0) { max($0, $1.name.utf8.count) }
-        // Section header, per page an address, a name with its length and a zero byte, then the section's end.
-        let bytes = 5 + capacity * (8 + 1 + longestName + 1) + MigrationStream.sectionEnd.count
+        // Section header, per page an address, a name with its length and what announces its content, then the section's end.
+        let bytes = 5 + capacity * (8 + 1 + longestName + 3) + MigrationStream.sectionEnd.count
         // SAFETY: both are released in deinit and nowhere else; every write below stays within the bound just computed.
         arena = .allocate(byteCount: bytes, alignment: 16)
         list = .allocate(capacity: 2 * capacity + 2)
@@ -53,6 +53,11 @@ public final class MigrationPartWriter {
     ///   - offset: bytes from the block's start, a multiple of the page size.
     ///   - page: the page's 4096 bytes, which must stay unchanged until the part is written; nil for a page of zeros.
     public func append(block: Int, offset: UInt64, page: UnsafeRawPointer?) throws(MigrationStreamError) -> Bool {
+        try append(block: block, offset: offset, content: page.map { .whole($0) } ?? .zero)
+    }
+
+    /// Adds what an epoch says of a page; as the other `append`. QEMU applies a delta to the page that it has.
+    public func append(block: Int, offset: UInt64, content: StagedPage.Content) throws(MigrationStreamError) -> Bool {
         guard blocks.indices.contains(block) else {
             throw MigrationStreamError(.badPage, "there is no RAM block number \(block), only \(blocks.count) blocks")
         }
@@ -64,16 +69,28 @@ public final class MigrationPartWriter {
         guard pageCount < capacity else { return false }
         if pageCount == 0 { put(MigrationStream.SectionType.part.rawValue, MigrationStream.ramSection) }
         let same = block == currentBlock
-        let kind = page == nil ? MigrationStream.RecordFlag.zero : MigrationStream.RecordFlag.page
-        put(offset | kind | (same ? MigrationStream.RecordFlag.sameBlock : 0))
+        put(offset | Self.flag(of: content) | (same ? MigrationStream.RecordFlag.sameBlock : 0))
         if !same { putName(of: block) }
-        if let page {
-            putPage(page)
-        } else {
-            put(UInt8(0))
+        switch content {
+        case .zero: put(UInt8(0))
+        case .whole(let page): putContent(UnsafeRawBufferPointer(start: page, count: MigrationStream.pageSize))
+        case .delta(let delta):
+            put(Self.deltaEncoding, UInt16(delta.count))
+            putContent(delta)
         }
         pageCount += 1
         return true
+    }
+
+    /// The only encoding of deltas that QEMU knows (`ENCODING_FLAG_XBZRLE`).
+    private static let deltaEncoding: UInt8 = 1
+
+    private static func flag(of content: StagedPage.Content) -> UInt64 {
+        switch content {
+        case .zero: MigrationStream.RecordFlag.zero
+        case .whole: MigrationStream.RecordFlag.page
+        case .delta: MigrationStream.RecordFlag.delta
+        }
     }
 
     /// Closes the part. Afterwards `segments` is complete.
@@ -101,9 +118,9 @@ public final class MigrationPartWriter {
             .badPage, "offset \(offset) is no page of RAM block \(name), which has \(blocks[block].length) bytes")
     }
 
-    private func put(_ mark: UInt8, _ section: UInt32) {
+    private func put(_ mark: UInt8, _ number: some FixedWidthInteger & BitwiseCopyable) {
         put(mark)
-        put(section)
+        put(number)
     }
 
     private func put(_ value: some FixedWidthInteger & BitwiseCopyable) {
@@ -135,10 +152,11 @@ public final class MigrationPartWriter {
         byteCount += size
     }
 
-    private func putPage(_ page: UnsafeRawPointer) {
-        list[segmentCount] = StreamSegment(base: page, count: MigrationStream.pageSize)
+    private func putContent(_ bytes: UnsafeRawBufferPointer) {
+        // SAFETY: neither a page nor a valid delta is empty.
+        list[segmentCount] = StreamSegment(base: bytes.baseAddress!, count: bytes.count)
         segmentCount += 1
         endsInArena = false
-        byteCount += MigrationStream.pageSize
+        byteCount += bytes.count
     }
 }

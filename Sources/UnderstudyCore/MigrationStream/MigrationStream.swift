@@ -23,6 +23,9 @@ public enum MigrationStream {
         static let page: UInt64 = 0x08
         static let endOfSection: UInt64 = 0x10
         static let sameBlock: UInt64 = 0x20
+        /// What changed in a page (`RAM_SAVE_FLAG_XBZRLE`). QEMU takes such records whether or not the capability `xbzrle` is set: it is a
+        /// matter of the sender.
+        static let delta: UInt64 = 0x40
     }
 
     /// Everything up to the end of the section that announces the RAM blocks.

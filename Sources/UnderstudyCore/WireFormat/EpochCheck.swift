@@ -26,10 +26,12 @@ struct EpochCheck {
         case .pages:
             try acceptPages(header, message, blockLengths: blockLengths)
         case .deviceState:
-            try acceptDeviceState(header)
+            try acceptDeviceState(header, bytes: UInt64(header.length - WireFormat.headerLength))
+        case .deviceDelta:
+            try acceptDeviceDelta(header, message)
         case .epochEnd:
             try acceptEnd(try WireMessage.decodeEnd(header, message))
-        case .hello, .acknowledgement, .refusal:
+        case .hello, .acknowledgement, .refusal, .packed:
             throw WireFormatError(.unexpectedMessage, "a \(header.kind) message stands inside an epoch")
         }
     }
@@ -40,43 +42,79 @@ struct EpochCheck {
         guard Int(header.block) < blockLengths.count else {
             throw WireFormatError(.outsideBlock, "RAM block \(header.block) does not exist, there are \(blockLengths.count)")
         }
-        let (entries, rawPages) = (Int(header.first), Int(header.second))
-        // The counts come from the peer: bound them before they are multiplied.
-        guard entries > 0, entries <= WireFormat.maximumRecordLength / 8, rawPages <= entries else {
-            throw WireFormatError(.wrongLength, "a pages message has \(entries) entries and \(rawPages) raw pages")
+        let (entries, contentLength) = (Int(header.first), Int(header.second))
+        // The counts come from the peer: bound them before they are added.
+        guard entries > 0, entries <= WireFormat.maximumRecordLength / 8, contentLength <= WireFormat.maximumRecordLength else {
+            throw WireFormatError(.wrongLength, "a pages message has \(entries) entries and \(contentLength) bytes of content")
         }
         let tableLength = PageRecordEncoder.tableLength(entries: entries)
-        try header.expect(length: tableLength + rawPages * WireFormat.pageSize)
-        var raw = 0
+        try header.expect(length: tableLength + contentLength)
+        var position = tableLength
         for entry in 0..<entries {
             let value = message.littleEndian(at: WireFormat.headerLength + entry * 8, as: UInt64.self)
-            raw += value & WireFormat.zeroPageFlag == 0 ? 1 : 0
-            try Self.checkEntry(value, block: header.block, length: blockLengths[Int(header.block)])
+            try Self.checkPlace(value, block: header.block, length: blockLengths[Int(header.block)])
+            try acceptContent(value, message, &position)
         }
-        guard raw == rawPages else {
-            throw WireFormatError(.countMismatch, "a pages message says \(rawPages) raw pages, its entries say \(raw)")
+        guard position == header.length else {
+            throw WireFormatError(
+                .countMismatch, "a pages message has \(contentLength) bytes of content, its entries \(position - tableLength)")
         }
         if entries % 2 == 1, message.littleEndian(at: tableLength - 8, as: UInt64.self) != 0 {
             throw WireFormatError(.unknownValue, "the padding of a pages message is not zero")
         }
         pageCount += UInt64(entries)
-        zeroCount += UInt64(entries - rawPages)
     }
 
-    private static func checkEntry(_ value: UInt64, block: UInt16, length: UInt64) throws(WireFormatError) {
+    /// Holds one page's content against what is there; the delta's form is all that can be said of it without the page.
+    private mutating func acceptContent(
+        _ entry: UInt64, _ message: UnsafeRawBufferPointer, _ position: inout Int
+    ) throws(WireFormatError) {
+        let number = entry & UInt64(WireFormat.pageSize - 1)
+        if number == WireFormat.zeroPage {
+            zeroCount += 1
+            return
+        }
+        guard number <= UInt64(PageDelta.maximumLength) else {
+            throw WireFormatError(.unknownValue, "a page entry has the unknown number \(number)")
+        }
+        let end = position + (number == 0 ? WireFormat.pageSize : Int(number))
+        guard end <= message.count else {
+            throw WireFormatError(.countMismatch, "a pages message ends inside the content of its pages")
+        }
+        if number > 0 {
+            guard PageDelta.isValid(UnsafeRawBufferPointer(rebasing: message[position..<end])) else {
+                throw WireFormatError(.delta, "the delta of a page is malformed or leaves the page")
+            }
+        }
+        position = end
+    }
+
+    private static func checkPlace(_ value: UInt64, block: UInt16, length: UInt64) throws(WireFormatError) {
         let pageSize = UInt64(WireFormat.pageSize)
         let offset = value & ~(pageSize - 1)
-        guard value & (pageSize - 1) & ~WireFormat.zeroPageFlag == 0 else {
-            throw WireFormatError(.unknownValue, "a page entry has unknown flags: \(value & (pageSize - 1))")
-        }
         guard length >= pageSize, offset <= length - pageSize else {
             throw WireFormatError(.outsideBlock, "the page at \(offset) is outside of RAM block \(block) of \(length) bytes")
         }
     }
 
-    private mutating func acceptDeviceState(_ header: WireHeader) throws(WireFormatError) {
+    private mutating func acceptDeviceDelta(_ header: WireHeader, _ message: UnsafeRawBufferPointer) throws(WireFormatError) {
+        let (offset, total) = (Int(header.first), Int(header.second))
+        guard offset % WireFormat.pageSize == 0 else {
+            throw WireFormatError(.deviceState, "a delta of the device state begins at \(offset), inside a piece")
+        }
+        var (position, covered) = (WireFormat.headerLength, 0)
+        while position < message.count {
+            let length = min(WireFormat.pageSize, total - offset - covered)
+            guard length > 0, DeviceStateDelta.next(message, &position, length: length) != nil else {
+                throw WireFormatError(.delta, "a delta of the device state is malformed or leaves the state")
+            }
+            covered += length
+        }
+        try acceptDeviceState(header, bytes: UInt64(covered))
+    }
+
+    private mutating func acceptDeviceState(_ header: WireHeader, bytes length: UInt64) throws(WireFormatError) {
         let (offset, total) = (UInt64(header.first), UInt64(header.second))
-        let length = UInt64(header.length - WireFormat.headerLength)
         guard total <= UInt64(WireFormat.maximumDeviceStateLength), length > 0, offset == deviceStateLength, offset + length <= total,
             offset == 0 || total == deviceStateTotal
         else {

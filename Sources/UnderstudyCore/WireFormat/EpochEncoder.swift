@@ -8,9 +8,14 @@ public struct EpochEncoder: ~Copyable {
     /// Entries of the epoch so far, zero pages included.
     public var pageCount: UInt64 { pages.pageCount }
     /// Zero pages of the epoch so far.
-    public var zeroCount: UInt64 { pages.zeroCount }
+    public var zeroCount: UInt64 { pages.counts.zero }
+    /// What became of the pages of the epoch so far.
+    public var counts: PageCounts { pages.counts }
 
     private var pages = PageRecordEncoder()
+    private var devices = DeviceStateEncoder()
+    /// Pieces of the device state on their way.
+    private let deviceBuffer: UnsafeMutableRawBufferPointer
     private let header: UnsafeMutableRawBufferPointer
     private let pieces: UnsafeMutableBufferPointer<UnsafeRawBufferPointer>
     private var identity: EpochIdentity?
@@ -19,6 +24,7 @@ public struct EpochEncoder: ~Copyable {
 
     public init() {
         header = .allocate(byteCount: WireFormat.epochEndLength, alignment: 16)
+        deviceBuffer = .allocate(byteCount: WireFormat.maximumRecordLength, alignment: 16)
         pieces = .allocate(capacity: 2)
         pieces.initialize(repeating: UnsafeRawBufferPointer(start: nil, count: 0))
     }
@@ -26,6 +32,7 @@ public struct EpochEncoder: ~Copyable {
     deinit {
         header.deallocate()
         pieces.deallocate()
+        deviceBuffer.deallocate()
     }
 
     /// Begins an epoch; one that was begun before is forgotten.
@@ -41,19 +48,23 @@ public struct EpochEncoder: ~Copyable {
 
     /// Adds a run of adjacent pages of one RAM block; see `PageRecordEncoder.append`.
     public mutating func append<Failure: Error>(
-        block: UInt16, offset: UInt64, pages run: UnsafeRawBufferPointer, isZero: (UnsafeRawPointer) -> Bool = PageContent.isZero,
+        block: UInt16, offset: UInt64, pages run: UnsafeRawBufferPointer, references: ReferencePages? = nil,
         emit: (UnsafeBufferPointer<UnsafeRawBufferPointer>) throws(Failure) -> Void
     ) throws(Failure) {
-        try pages.append(block: block, offset: offset, pages: run, isZero: isZero, emit: emit)
+        try pages.append(block: block, offset: offset, pages: run, references: references, emit: emit)
     }
 
-    /// Writes the whole device state, at most once per epoch and at most 1 GiB.
+    /// Writes the device state, at most once per epoch and at most 1 GiB.
+    ///
+    /// - Parameter asDelta: sends what changed against the state that was written before, of which the receiver must be certain to have it.
     public mutating func deviceState<Failure: Error>(
-        _ state: UnsafeRawBufferPointer, emit: (UnsafeBufferPointer<UnsafeRawBufferPointer>) throws(Failure) -> Void
+        _ state: UnsafeRawBufferPointer, asDelta: Bool = false, emit: (UnsafeBufferPointer<UnsafeRawBufferPointer>) throws(Failure) -> Void
     ) throws(Failure) {
         precondition(deviceStateLength == 0, "the device state is written once per epoch")
         precondition(state.count <= WireFormat.maximumDeviceStateLength, "the device state is larger than the format allows")
         deviceStateLength = UInt64(state.count)
+        if asDelta { return try deviceDelta(state, emit: emit) }
+        devices.keep(state)
         let step = WireFormat.maximumRecordLength - WireFormat.headerLength
         for offset in stride(from: 0, to: state.count, by: step) {
             let chunk = UnsafeRawBufferPointer(rebasing: state[offset..<min(offset + step, state.count)])
@@ -68,6 +79,27 @@ public struct EpochEncoder: ~Copyable {
         }
     }
 
+    private mutating func deviceDelta<Failure: Error>(
+        _ state: UnsafeRawBufferPointer, emit: (UnsafeBufferPointer<UnsafeRawBufferPointer>) throws(Failure) -> Void
+    ) throws(Failure) {
+        devices.begin(length: state.count)
+        var (offset, first, used) = (0, 0, WireFormat.headerLength)
+        while offset < state.count {
+            let room = UnsafeMutableRawBufferPointer(rebasing: deviceBuffer[used...])
+            if let length = devices.encode(state, at: offset, into: room) {
+                offset += WireFormat.pageSize
+                used += length
+                if offset < state.count { continue }
+            }
+            WireHeader(kind: .deviceDelta, block: 0, length: used, first: UInt32(first), second: UInt32(state.count))
+                .write(to: deviceBuffer)
+            pieces[0] = UnsafeRawBufferPointer(rebasing: deviceBuffer[..<used])
+            otherRecords += 1
+            (first, used) = (offset, WireFormat.headerLength)
+            try emit(UnsafeBufferPointer(rebasing: pieces[..<1]))
+        }
+    }
+
     /// Emits what is left of the pages and the end with its counts.
     ///
     /// - Returns: the message that was sent.
@@ -78,7 +110,7 @@ public struct EpochEncoder: ~Copyable {
         guard let identity else { preconditionFailure("end of an epoch that was not begun") }
         try pages.flush(emit: emit)
         let end = WireMessage.EpochEnd(
-            identity: identity, pageCount: pages.pageCount, zeroCount: pages.zeroCount, deviceStateLength: deviceStateLength,
+            identity: identity, pageCount: pages.pageCount, zeroCount: pages.counts.zero, deviceStateLength: deviceStateLength,
             recordCount: pages.recordCount + otherRecords + 1)
         self.identity = nil
         try emitControl(.epochEnd(end), emit: emit)

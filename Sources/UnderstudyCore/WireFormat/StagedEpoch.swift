@@ -9,7 +9,7 @@ public struct StagedEpoch {
     public let begin: WireMessage.EpochBegin
     public let end: WireMessage.EpochEnd
     /// The epoch's messages, one after the other.
-    private let messages: UnsafeRawBufferPointer
+    let messages: UnsafeRawBufferPointer
 
     /// Verifies the messages of one epoch.
     ///
@@ -55,21 +55,4 @@ public struct StagedEpoch {
 
     /// The pages in the order in which they were sent.
     public var pages: Pages { Pages(messages: messages) }
-
-    /// The device state in pieces, in order; none when the epoch has none.
-    public var deviceState: DeviceStateChunks { DeviceStateChunks(messages: messages) }
-
-    /// Copies the whole device state.
-    ///
-    /// - Parameter buffer: at least `end.deviceStateLength` bytes.
-    /// - Returns: bytes copied.
-    @discardableResult
-    public func copyDeviceState(into buffer: UnsafeMutableRawBufferPointer) -> Int {
-        var position = 0
-        for chunk in deviceState {
-            UnsafeMutableRawBufferPointer(rebasing: buffer[position...]).copyMemory(from: chunk)
-            position += chunk.count
-        }
-        return position
-    }
 }

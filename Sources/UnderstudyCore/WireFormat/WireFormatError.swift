@@ -16,6 +16,10 @@ public struct WireFormatError: Error, Equatable, Sendable, CustomStringConvertib
         case countMismatch
         /// The device state has a gap, an overlap, a changing total or is missing.
         case deviceState
+        /// A delta is malformed, or goes beyond what it describes.
+        case delta
+        /// A packed message does not unpack to what it says.
+        case packing
         /// The epoch is larger than the staging arena.
         case arenaExhausted
         /// The text of a refusal is not UTF-8.

@@ -20,7 +20,7 @@ extension WireMessage {
         case .epochEnd: return .epochEnd(try decodeEnd(header, bytes))
         case .acknowledgement: return .acknowledgement(try decodeAcknowledgement(header, bytes))
         case .refusal: return .refusal(try decodeRefusal(header, bytes))
-        case .pages, .deviceState:
+        case .pages, .deviceState, .deviceDelta, .packed:
             throw WireFormatError(.unexpectedMessage, "a \(header.kind) message stands outside of an epoch")
         }
     }

@@ -44,6 +44,9 @@ struct ProtectCommand: ParsableCommand {
     )
     var sharedDisks: Bool?
 
+    @Option(help: "How checkpoints are compressed. By default as the daemon's configuration says, else auto.")
+    var compression: CompressionMode?
+
     @Flag(help: "Let output leave before its checkpoint is safe. Needs --unsafe.")
     var noOutputCommit = false
 
@@ -113,6 +116,7 @@ struct ProtectCommand: ParsableCommand {
         request.sharedDisks = sharedDisks
         request.latencyTargetMilliseconds = latencyMilliseconds
         request.overheadTargetPercent = overheadPercent
+        request.compression = compression
         let result = try daemon.perform(.protect(request)) { reply in
             switch reply {
             case .progress(let progress): show(progress)

@@ -77,17 +77,17 @@ import UnderstudyCore
         var index = 0
         for page in epoch.pages {
             #expect(page.offset == UInt64((index / 10 * 20 + index % 10) * 4096))
-            if let content = page.content {
-                #expect(memcmp(content, arena.baseAddress! + index * 4096, 4096) == 0)
-            } else {
-                #expect(PageContent.isZero(arena.baseAddress! + index * 4096))
+            switch page.content {
+            case .whole(let content): #expect(memcmp(content, arena.baseAddress! + index * 4096, 4096) == 0)
+            case .zero: #expect(isZeroPage(arena.baseAddress! + index * 4096))
+            case .delta: Issue.record("a delta without a reference")
             }
             index += 1
         }
         #expect(index == pageCount)
-        var state = [UInt8](repeating: 0, count: 79_000)
-        #expect(state.withUnsafeMutableBytes { epoch.copyDeviceState(into: $0) } == 79_000)
-        #expect(state == Array(arena[..<79_000]))
+        var state = [UInt8](repeating: 0, count: epoch.deviceStateRoom)
+        #expect(state.withUnsafeMutableBytes { epoch.copyDeviceState(into: $0, previous: .init(start: nil, count: 0)) } == 79_000)
+        #expect(Array(state[..<79_000]) == Array(arena[..<79_000]))
     }
 
     @Test func `an epoch whose stream is cut at any record boundary or byte is never complete`() throws {

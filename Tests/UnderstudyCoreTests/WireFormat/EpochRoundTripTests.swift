@@ -13,13 +13,15 @@ import Testing
             #expect(epoch.end.pageCount == UInt64(sample.pages.count))
             #expect(epoch.end.zeroCount == UInt64(sample.pages.filter { $0.content.allSatisfy { $0 == 0 } }.count))
             #expect(epoch.end.recordCount == UInt64(sample.records.count))
-            var state = [UInt8](repeating: 0, count: sample.deviceState.count)
-            #expect(state.withUnsafeMutableBytes { epoch.copyDeviceState(into: $0) } == state.count)
-            #expect(state == sample.deviceState)
+            var state = [UInt8](repeating: 0, count: epoch.deviceStateRoom)
+            #expect(
+                state.withUnsafeMutableBytes { epoch.copyDeviceState(into: $0, previous: .init(start: nil, count: 0)) }
+                    == sample.deviceState.count)
+            #expect(Array(state[..<sample.deviceState.count]) == sample.deviceState)
         }
     }
 
-    @Test func `no record is larger than the limit and full records carry 15 raw pages`() {
+    @Test func `no record is larger than the limit and full records carry 15 whole pages`() {
         let sample = SampleEpoch(runs: [(0, 0, Array(repeating: 7, count: 100))])
         #expect(sample.records.allSatisfy { $0.count <= WireFormat.maximumRecordLength })
         #expect(sample.records.filter { $0[0] == WireFormat.Kind.pages.rawValue }.count == 7)
@@ -38,7 +40,7 @@ import Testing
         arena.initializeMemory(as: UInt8.self, repeating: 3)
         var encoder = PageRecordEncoder()
         var pieces: [UnsafeRawBufferPointer] = []
-        encoder.append(block: 0, offset: 0, pages: UnsafeRawBufferPointer(arena), isZero: { _ in false }, emit: { _ in })
+        encoder.append(block: 0, offset: 0, pages: UnsafeRawBufferPointer(arena), references: nil, emit: { _ in })
         encoder.flush { pieces = Array($0) }
         #expect(pieces.count == 2)
         #expect(pieces[1].baseAddress == UnsafeRawPointer(arena.baseAddress!))
@@ -79,10 +81,10 @@ import Testing
 
     @Test func `only a page of zeros is a zero page`() {
         var page = [UInt8](repeating: 0, count: 4096)
-        #expect(page.withUnsafeBytes { PageContent.isZero($0.baseAddress!) })
+        #expect(page.withUnsafeBytes { isZeroPage($0.baseAddress!) })
         for position in [0, 1, 63, 64, 255, 256, 2047, 4032, 4095] {
             page[position] = 0x80
-            #expect(!page.withUnsafeBytes { PageContent.isZero($0.baseAddress!) })
+            #expect(!page.withUnsafeBytes { isZeroPage($0.baseAddress!) })
             page[position] = 0
         }
     }

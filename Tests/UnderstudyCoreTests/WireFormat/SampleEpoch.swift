@@ -69,8 +69,14 @@ extension StagedEpoch {
     /// The pages copied out.
     var copiedPages: [SampleEpoch.Page] {
         pages.map { page in
-            let content = page.content.map { Array(UnsafeRawBufferPointer(start: $0, count: 4096)) }
-            return SampleEpoch.Page(block: page.block, offset: page.offset, content: content ?? Array(repeating: 0, count: 4096))
+            var content = [UInt8](repeating: 0, count: 4096)
+            switch page.content {
+            case .zero: break
+            case .whole(let bytes): content = Array(UnsafeRawBufferPointer(start: bytes, count: 4096))
+            // The sample's deltas are against nothing but zeros.
+            case .delta(let delta): content.withUnsafeMutableBytes { _ = PageDelta.apply(delta, to: $0.baseAddress!) }
+            }
+            return SampleEpoch.Page(block: page.block, offset: page.offset, content: content)
         }
     }
 }

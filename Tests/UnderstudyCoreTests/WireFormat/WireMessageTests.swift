@@ -40,8 +40,8 @@ import Testing
     }
 
     @Test func `another protocol version is refused by name`() {
-        let message = WireMessage.hello(.init(protocolVersion: 2, role: .primary, base: SampleEpoch.identity))
-        #expect { try Self.decode(message.encoded) } throws: { "\($0)".contains("version 2") }
+        let message = WireMessage.hello(.init(protocolVersion: 1, role: .primary, base: SampleEpoch.identity))
+        #expect { try Self.decode(message.encoded) } throws: { "\($0)".contains("version 1") }
     }
 
     @Test func `a refusal's text is cut at a character when it is too long`() throws {
