@@ -43,6 +43,8 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public var disks: [DiskStatus]?
     /// What compression of the checkpoint stream does; nil while nothing is sent.
     public var compression: CompressionStatus?
+    /// How a backup is looked for, for a machine that runs here without one; nil when none is.
+    public var reprotection: ReprotectionStatus?
 
     public init(name: String, role: Role, state: State, protected: Bool, message: String) {
         self.name = name
@@ -247,6 +249,24 @@ public struct SynchronisationProgress: Codable, Sendable, Equatable {
         self.remainingBytes = remainingBytes
         self.bytesPerSecond = bytesPerSecond
         self.remainingSeconds = remainingSeconds
+    }
+}
+
+/// The search for a backup of a machine that runs without one.
+public struct ReprotectionStatus: Codable, Sendable, Equatable {
+    /// The host that is tried next.
+    public var backup: String
+    /// Attempts since the machine was last protected for a while.
+    public var attempts: Int
+    /// Why the last attempt failed; nil before the first.
+    public var reason: String?
+    public var nextAttemptSeconds: Double
+
+    public init(backup: String, attempts: Int, reason: String?, nextAttemptSeconds: Double) {
+        self.backup = backup
+        self.attempts = attempts
+        self.reason = reason
+        self.nextAttemptSeconds = nextAttemptSeconds
     }
 }
 

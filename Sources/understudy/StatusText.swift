@@ -86,6 +86,12 @@ enum StatusText {
                     progress.bytesPerSecond / 1_048_576,
                     progress.remainingSeconds.map { String(format: ", %.0f s left", $0) } ?? ""))
         }
+        if let search = machine.reprotection {
+            lines.append(
+                String(
+                    format: "  looks for a backup: attempt %d, with %@, follows in %.0f s%@", search.attempts + 1, search.backup,
+                    search.nextAttemptSeconds, search.reason.map { "; \($0)" } ?? ""))
+        }
         if let times = machine.takeover {
             lines.append(
                 String(

@@ -88,6 +88,21 @@ import Testing
         #expect(configuration.standby.bridges == ["br0": "br7"])
     }
 
+    @Test func `a lost backup is replaced by itself unless the operator wants otherwise, and only by a host that is known`() throws {
+        let standard = try load()
+        #expect(standard.reprotect == .automatic && standard.backups.isEmpty)
+        #expect(standard.backupCandidates(before: "b") == ["b"])
+        #expect(standard.backupCandidates(before: "gone") == [])
+        #expect(try load("reprotect = \"manual\"").reprotect == .manual)
+        #expect(message { try load("reprotect = \"never\"") }.contains("reprotect: must be \"automatic\" or \"manual\""))
+        #expect(message { try load("backups = [\"x\"]") }.contains("`backups` names x"))
+        #expect(message { try load("backups = [\"b\", \"b\"]") }.contains("twice"))
+        let third = "[[peers]]\nname = \"c\"\ncontrol = \"10.0.0.4:7640\"\ncheckpoint = \"10.0.0.4:7641\""
+        let listed = try load("backups = [\"c\", \"b\"]", tail: third)
+        #expect(listed.backupCandidates(before: "b") == ["b", "c"], "what a host holds already saves the copy")
+        #expect(listed.backupCandidates(before: "a") == ["c", "b"])
+    }
+
     @Test func `a misspelt key is named wherever it stands`() {
         #expect(message { try load("detection-msec = 3") }.contains("unknown key `detection-msec`"))
         #expect(message { try load(tls: "autority = \"x\"") }.contains("unknown key `tls.autority`"))

@@ -74,6 +74,29 @@ import Testing
         }
     }
 
+    @Test func `a machine's own image becomes a copy unasked only when the generation proves that another host has gone on from it`() throws
+    {
+        try withImage { copy in
+            func isSuperseded(_ generation: UInt64, by machine: String = "web") -> Bool {
+                copy.isSuperseded(machine: machine, generation: generation)
+            }
+            // Nothing proves anything of an image of which nobody ever said that a machine under protection ran on it.
+            #expect(!isSuperseded(9))
+            try copy.claim(machine: "web", since: 4)
+            #expect(isSuperseded(5) && !isSuperseded(4) && !isSuperseded(5, by: "mail"))
+            // Alone again, and protected anew: the earlier generation proves nothing any more.
+            try copy.claim(machine: "web", since: 5)
+            #expect(isSuperseded(6) && !isSuperseded(5))
+            try copy.mark(.newest, machine: "web")
+            #expect(!isSuperseded(.max))
+            try copy.claim(machine: "web", since: 6)
+            let descriptor = open(copy.path, O_RDWR)
+            defer { close(descriptor) }
+            try #require(ImageLock.take(descriptor))
+            #expect(!isSuperseded(7), "a guest of whoever started one may be using it")
+        }
+    }
+
     @Test func `a signature that cannot be written is an error`() throws {
         try withImage { copy in
             try copy.sign(machine: "web")

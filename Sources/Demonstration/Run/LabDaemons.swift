@@ -38,7 +38,8 @@ public struct LabDaemons: Sendable {
     ///
     /// - Parameters:
     ///   - program: path of `understudyd`.
-    ///   - settings: further lines of TOML for both configurations, before the tables.
+    ///   - settings: further lines of TOML for both configurations, before the tables. Unless they name `reprotect`, nothing is protected
+    ///     again unasked: whoever makes a host die decides what comes then.
     ///   - arbiter: what the configuration's `[arbiter]` says.
     ///   - environment: added to each daemon's environment, by the host's name.
     ///   - checkpointRoutes: where each host's daemon connects for its checkpoint streams instead of its peer, by the host's name.
@@ -115,7 +116,7 @@ public struct LabDaemons: Sendable {
         runtime-folder = "\(host.folder)/run"
         state-folder = "\(host.folder)/state"
         socket = "\(host.folder)/understudyd.sock"
-        \(settings)
+        \(settings.contains("reprotect") ? settings : "reprotect = \"manual\"\n" + settings)
 
         [tls]
         authority = "\(authority)"

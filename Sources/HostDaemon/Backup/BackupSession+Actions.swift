@@ -242,7 +242,8 @@ extension BackupSession {
             pid: standby.pid, taps: taps.map(\.name), disks: diskPaths,
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
-            intervalMilliseconds: order?.interval ?? 0, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks)
+            intervalMilliseconds: order?.interval ?? 0, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks,
+            formerDisks: formerDisks)
         do throws(HostDaemonError) {
             try context.promote(machine, context)
         } catch {

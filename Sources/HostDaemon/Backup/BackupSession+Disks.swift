@@ -21,7 +21,7 @@ extension BackupSession {
         if hasSharedDisks { return try planSharedDisks() }
         var planned: [StandbyDisk] = []
         for wish in preparation.disks {
-            let path = wish.path ?? context.configuration.disks.path(machine: name, disk: wish.disk.name)
+            let path = wish.path ?? formerImage(wish) ?? context.configuration.disks.path(machine: name, disk: wish.disk.name)
             guard path.hasPrefix("/") else {
                 throw HostDaemonError(
                     .refused, "the copy of \(wish.disk.name) needs an absolute path on \(context.configuration.name), not \(path)")
@@ -36,6 +36,27 @@ extension BackupSession {
         }
         try demandRoom(planned)
         return planned
+    }
+
+    /// The image of the guest that ran here before, if it may be overwritten unasked.
+    private func formerImage(_ wish: DiskPreparation) -> String? {
+        guard let path = wish.formerPath, path.hasPrefix("/") else { return nil }
+        if DiskCopy(path: path).isSuperseded(machine: name, generation: preparation.record.generation) { return path }
+        diskWarnings.append(
+            "\(path), on which the machine ran here, does not become its copy again: it is gone or in use, or nothing proves that \(preparation.primary) has gone on from it"
+        )
+        return nil
+    }
+
+    /// The images of the machine's guest on the host that runs it, for the time after a takeover.
+    var formerDisks: FormerDisks? {
+        guard !hasSharedDisks else { return nil }
+        let machine = preparation.machine
+        let paths = machine.writableDisks.filter { ["raw", "file"].contains($0.driver ?? "") }.compactMap { disk in
+            disk.path(from: machine.process.workingDirectory).map { (disk.name, $0) }
+        }
+        guard !paths.isEmpty else { return nil }
+        return FormerDisks(host: preparation.primary, paths: Dictionary(paths, uniquingKeysWith: { first, _ in first }))
     }
 
     /// A copy that fills its file system would end protection later.

@@ -76,7 +76,7 @@ extension BackupSession {
         let note = TakeoverNote(
             name: name, formerPrimary: preparation.primary, session: preparation.record, processID: standby.pid,
             processStartTime: startTime, qmp: standby.commandLine.qmpSocket, taps: taps.map(\.name),
-            version: preparation.machine.version.description, disks: diskPaths, sharedDisks: hasSharedDisks)
+            version: preparation.machine.version.description, disks: diskPaths, sharedDisks: hasSharedDisks, formerDisks: formerDisks)
         try note.write(to: folder)
     }
 

@@ -19,6 +19,8 @@ struct TakeoverNote: Codable, Sendable {
     var disks: [String]?
     /// Both hosts see these images; nil means no.
     var sharedDisks: Bool?
+    /// The images of the host that runs the machine while the standby waits.
+    var formerDisks: FormerDisks?
 
     private static let file = "takeover.json"
     /// There until the guest may run: taking it away needs no room on the disk.

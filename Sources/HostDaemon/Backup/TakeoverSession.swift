@@ -150,7 +150,7 @@ final class TakeoverSession: MachineSession, Sendable {
             name: name, formerPrimary: note.formerPrimary, record: record, process: nil, qmp: note.qmp, pid: note.processID,
             taps: note.taps, disks: note.disks ?? [],
             epoch: 0, times: nil, version: note.version, intervalMilliseconds: 0, protectBack: false,
-            sharedDisks: note.sharedDisks)
+            sharedDisks: note.sharedDisks, formerDisks: note.formerDisks)
         do throws(HostDaemonError) {
             try context.promote(machine, context)
             return true

@@ -34,8 +34,14 @@ public struct DaemonConfiguration: Codable, Sendable {
     public var autopilot: AutopilotLimits
     /// How a peer is cut off from disks that both hosts see; nil: by locks only.
     public var fencing: FencingConfiguration?
+    /// Whether machines that lost their backup are protected again by themselves.
+    public var reprotect: Reprotect
+    /// Hosts that may become the backup then, best first; empty: the one that the machine had.
+    public var backups: [String]
     /// Where health and metrics are served; nil: nowhere.
     public var metrics: MetricsConfiguration?
+
+    public enum Reprotect: String, Codable, Sendable { case automatic, manual }
 
     public struct TLSFiles: Codable, Sendable {
         public var authority: String
@@ -110,7 +116,7 @@ public struct DaemonConfiguration: Codable, Sendable {
             tls, arbiter,
             peers, detectionMilliseconds = "detection-ms", stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
             copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot,
-            checkpoint
+            checkpoint, reprotect, backups
     }
 
     public init(from decoder: any Decoder) throws {
@@ -134,6 +140,13 @@ public struct DaemonConfiguration: Codable, Sendable {
         if disks.folder.isEmpty { disks.folder = stateFolder + "/disks" }
         autopilot = try values.decodeIfPresent(AutopilotLimits.self, forKey: .autopilot) ?? AutopilotLimits()
         fencing = try values.decodeIfPresent(FencingConfiguration.self, forKey: .fencing)
+        let word = try values.decodeIfPresent(String.self, forKey: .reprotect) ?? Reprotect.automatic.rawValue
+        guard let policy = Reprotect(rawValue: word) else {
+            throw DecodingError.dataCorruptedError(
+                forKey: .reprotect, in: values, debugDescription: "must be \"automatic\" or \"manual\"")
+        }
+        reprotect = policy
+        backups = try values.decodeIfPresent([String].self, forKey: .backups) ?? []
         metrics = try values.decodeIfPresent(MetricsConfiguration.self, forKey: .metrics)
     }
 
@@ -207,6 +220,10 @@ public struct DaemonConfiguration: Codable, Sendable {
             try demand(HostAndPort(value) != nil, "`\(key)` = \"\(value)\" must read ADDRESS:PORT")
         }
         try demand(Set(peers.map(\.name)).count == peers.count && !peers.contains { $0.name == name }, "every peer needs a name of its own")
+        for backup in backups where !peers.contains(where: { $0.name == backup }) {
+            try demand(false, "`backups` names \(backup), which is none of the `peers`")
+        }
+        try demand(Set(backups).count == backups.count, "`backups` names a host twice")
         for file in [tls.authority, tls.certificate, tls.key] {
             try demand(FileManager.default.isReadableFile(atPath: file), "the TLS file \(file) is missing or cannot be read")
         }

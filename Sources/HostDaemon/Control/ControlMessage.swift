@@ -85,6 +85,8 @@ struct DiskPreparation: Codable, Sendable {
     var disk: BlockDevice
     /// The copy's path, when the operator named one.
     var path: String?
+    /// The image on which the machine ran on the backup host before: it becomes the copy, where it can be proved that this loses nothing.
+    var formerPath: String?
     /// Whether the operator accepts that a file of that path is overwritten.
     var overwrite: Bool
     /// The image that both hosts see and that is not copied; nil for a disk with a copy.

@@ -56,6 +56,23 @@ struct DiskCopy {
         try write(CopySignature(machine: machine, state: state))
     }
 
+    /// Says durably that the machine runs on an image of its own, from this generation on, whatever was said of that image before.
+    /// Anything but a file is left alone.
+    func claim(machine: String, since generation: UInt64) throws(HostDaemonError) {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return }
+        let claim = CopySignature(machine: machine, state: .ran(since: generation))
+        if signature != claim { try write(claim) }
+    }
+
+    /// Whether a machine may have its copy here though the image was its own: it is there, nobody uses it, and the generation proves that
+    /// another host has gone on from it.
+    func isSuperseded(machine: String, generation: UInt64) -> Bool {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG, !isLocked else { return false }
+        return signature?.yields(to: machine, in: generation) == true
+    }
+
     /// Marks all of a machine's images.
     ///
     /// - Returns: a sentence for the operator about each one that is not marked and should be.

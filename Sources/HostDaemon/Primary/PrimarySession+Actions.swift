@@ -245,7 +245,8 @@ extension PrimarySession {
                 name: name, qmp: qmpPath, backup: request.backup, intervalMilliseconds: request.intervalMilliseconds,
                 processID: machine.process.id,
                 processStartTime: machine.process.startTime, taps: machine.taps, record: record, disks: machine.diskFiles,
-                sharedDisks: request.sharedDisks))
+                sharedDisks: request.sharedDisks, formerDisks: formerDisks))
+        if request.sharedDisks != true { claimDisks(machine, generation: record.generation) }
         // A machine that ran here once and was started anew from the same images has a record of its own again.
         markDisks(.ran(since: record.generation))
         publish { $0.generation = record.generation }

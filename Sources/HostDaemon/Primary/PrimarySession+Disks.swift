@@ -23,7 +23,25 @@ extension PrimarySession {
             request.sharedDisks == true
             ? try SharedImage.lay(for: disks, workingDirectory: machine.process.workingDirectory) : disks.map { _ in nil }
         return zip(disks, images).map { disk, image in
-            DiskPreparation(disk: disk, path: wishes[disk.name], overwrite: request.overwriteDisks == true, shared: image)
+            DiskPreparation(disk: disk, path: wishes[disk.name], formerPath: formerPath(disk), overwrite: request.overwriteDisks == true, shared: image)
+        }
+    }
+
+    /// Where the backup's own guest had the disk. Only a protection that began by itself asks for it: an operator may want to keep that image.
+    private func formerPath(_ disk: BlockDevice) -> String? {
+        guard isAutomatic, let formerDisks, formerDisks.host == request.backup else { return nil }
+        return formerDisks.paths[disk.name]
+    }
+
+    /// Notes beside the disks' images that the machine runs on them in this generation, before the backup could go on from a copy: an image
+    /// that is found on a dead host later is known to be superseded then.
+    func claimDisks(_ machine: MachineDescription, generation: UInt64) {
+        for path in machine.rawDiskFiles {
+            do throws(HostDaemonError) { try DiskCopy(path: path).claim(machine: name, since: generation) } catch {
+                report(
+                    "disk-unmarked", "\(error.message): if this host dies and comes back, \(path) will not be taken for its machine's copy",
+                    level: .info)
+            }
         }
     }
 
@@ -175,6 +193,12 @@ extension BlockDevice {
 }
 
 extension MachineDescription {
+    /// The images of the disks that the guest writes to which have no format.
+    var rawDiskFiles: [String] {
+        writableDisks.filter { ["raw", "file"].contains($0.driver ?? "") && $0.file?.hasPrefix("json:") == false }
+            .compactMap { $0.path(from: process.workingDirectory) }
+    }
+
     /// The files of the disks that the guest writes to.
     var diskFiles: [String] { writableDisks.compactMap { $0.path(from: process.workingDirectory) } }
 }

@@ -14,7 +14,12 @@ extension PrimarySession {
     /// decides who goes on.
     func giveUp(_ failure: HostDaemonError) {
         let error = explained(failure)
-        report(error.code == .cancelled ? "cancelled" : "failed", error.description, level: error.code == .cancelled ? .notice : .error)
+        if error.code == .cancelled {
+            report("cancelled", error.description)
+        } else if !isAutomatic || gateIsClosed {
+            // Why an attempt failed that began by itself is told with the time of the next one.
+            report("failed", error.description, level: .error)
+        }
         let wasProtected = gateIsClosed
         shared.withLock { $0.error = $0.error ?? error }
         if goOnAlone(after: error) { return }
@@ -30,14 +35,14 @@ extension PrimarySession {
             report("failed", error.description, level: .error)
         }
         // Nobody waits for the answer of a protection that began by itself: its state has to say that it failed, and why.
-        if case .ended(.unprotected) = core.state, !isRenewal { return }
+        if case .ended(.unprotected) = core.state, occasion == nil || unprotectAsked { return }
         publish(.failed, error.description)
     }
 
     /// Whatever broke first on the way to a protection that began since the machine had changed, the standby that lacks a device is the
     /// likeliest reason of all.
     private func explained(_ error: HostDaemonError) -> HostDaemonError {
-        guard isRenewal, !error.message.hasSuffix(hotPlugHint) else { return error }
+        guard occasion == .change, !error.message.hasSuffix(hotPlugHint) else { return error }
         return HostDaemonError(error.code, error.message + hotPlugHint, cause: error.cause)
     }
 
@@ -136,7 +141,7 @@ extension PrimarySession {
             name: name, qmp: qmpPath, backup: machine.formerPrimary, intervalMilliseconds: request.intervalMilliseconds,
             processID: machine.pid,
             processStartTime: SessionRecord.startTime(of: machine.pid) ?? 0, taps: machine.taps, record: machine.record,
-            disks: machine.disks, sharedDisks: machine.sharedDisks)
+            disks: machine.disks, sharedDisks: machine.sharedDisks, formerDisks: machine.formerDisks)
         do throws(HostDaemonError) {
             try save(record)
             TakeoverNote.remove(from: OrphanedStandby.folder(of: name, in: context.configuration.runtimeFolder))
@@ -150,6 +155,7 @@ extension PrimarySession {
     /// Takes up what a dead daemon left: asks the arbiter who may go on, and opens or ends accordingly.
     func reopen(_ record: SessionRecord) throws(HostDaemonError) {
         saved = record
+        formerDisks = record.formerDisks
         leftoverTaps = record.taps
         // One closed gate of several is enough: then the earlier daemon died while it closed or opened them.
         gateIsClosed = isGated(record.taps)

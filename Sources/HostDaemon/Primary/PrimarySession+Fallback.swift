@@ -23,6 +23,7 @@ extension PrimarySession {
         guard session.isRetired, case .solo = session.core.state, let record = session.core.record else { return }
         let status = session.status
         predecessor = Predecessor(record: record, saved: session.saved, takeover: status.takeover, epoch: status.epoch)
+        formerDisks = session.formerDisks
         publish { $0.takeover = status.takeover }
     }
 
@@ -34,6 +35,7 @@ extension PrimarySession {
         isEstablishing = false
         saved = saved ?? predecessor.saved
         attempt { () throws(HostDaemonError) in try perform(actions) }
+        if unprotectAsked { attempt { () throws(HostDaemonError) in try happen(.unprotectRequested) } }
         publish(
             .unprotected,
             "runs here WITHOUT a backup, since it could not be protected again: \(error.message). Then `understudy protect \(name) --backup \(request.backup)`"

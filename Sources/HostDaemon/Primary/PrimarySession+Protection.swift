@@ -121,7 +121,9 @@ extension PrimarySession {
             guard sender != nil else { return }
             report("stream-failed", "the checkpoint stream broke: \(error.message)", level: .warning)
             try lose(.channelClosed)
-        case .unprotect: try happen(.unprotectRequested)
+        case .unprotect:
+            unprotectAsked = true
+            try happen(.unprotectRequested)
         case .switchover(let ticket): try begin(ticket)
         case .cancel:
             if isEstablishing { throw HostDaemonError(.cancelled, "cancelled: \(name) runs on as before, unprotected") }
@@ -129,6 +131,7 @@ extension PrimarySession {
             report("cancelled", "cancelled at the last moment: protection ends again")
             try happen(.unprotectRequested)
         case .retire: isRetired = true
+        case .giveWay: if isEstablishing { throw HostDaemonError(.cancelled, "the operator protects it") }
         case .disksBroken(let reason): try disksBroke(reason)
         case .outputWaits(let epoch): outputWaits(after: epoch)
         case .imagesHold(let identity): try happen(.acknowledged(identity))

@@ -32,6 +32,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         case outputWaits(after: UInt64)
         /// A new session takes over a machine that runs here unprotected.
         case retire
+        /// The operator's own protection shall take the place of one that is being established.
+        case giveWay
     }
 
     /// What other threads may see.
@@ -54,6 +56,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var writes: WriteQueue?
         var transmission: EpochTransmission?
         var isOver = false
+        /// Somebody is about to take the machine over from this session.
+        var hasHeir = false
         var lastRound = MonotonicClock.now
         var error: HostDaemonError?
     }
@@ -135,17 +139,22 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var wasSkipped = false
     /// The machine may be another one than that which was protected: its devices are compared when it runs on alone.
     var mayHaveChanged = false
-    /// This protection began by itself, since the machine has changed.
-    let isRenewal: Bool
+    /// Why this protection began by itself; nil when the operator asked for it.
+    let occasion: RenewedProtection.Occasion?
+    /// The images that the backup's own guest had before this host took over from it.
+    var formerDisks: FormerDisks?
+    /// The operator wants this protection to end, in whatever state that word met it.
+    var unprotectAsked = false
     /// Kept so that a QEMU which this daemon started itself is reaped when it ends.
     let ownProcess: StandbyProcess?
     /// What the session before this one leaves to it, when the guest ran here alone; set before `start`.
     var predecessor: Predecessor?
 
     init(
-        request: ProtectRequest, qmpPath: String, ownProcess: StandbyProcess?, context: HostContext, isRenewal: Bool = false
+        request: ProtectRequest, qmpPath: String, ownProcess: StandbyProcess?, context: HostContext,
+        occasion: RenewedProtection.Occasion? = nil
     ) throws(HostDaemonError) {
-        self.isRenewal = isRenewal
+        self.occasion = occasion
         name = request.name
         self.request = request
         self.qmpPath = qmpPath
@@ -175,6 +184,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
             name: machine.name, qmp: machine.qmp, backup: machine.formerPrimary, intervalMilliseconds: machine.intervalMilliseconds)
         request.sharedDisks = machine.sharedDisks
         try self.init(request: request, qmpPath: machine.qmp, ownProcess: machine.process, context: context)
+        formerDisks = machine.formerDisks
     }
 
     /// Looks after a guest that this host took over and that has no backup.
@@ -221,10 +231,26 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
 
     func cancel() { mailbox.post(.cancel) }
 
+    /// True for a protection for which nobody but ``Reprotection`` waits.
+    var isAutomatic: Bool { occasion == .search }
+
+    /// Gives up a protection that began by itself and has not come about, so that the operator's own can begin.
+    func giveWay() {
+        guard isAutomatic, [.starting, .synchronising].contains(status.state) else { return }
+        mailbox.post(.giveWay)
+        wait { $0.isOver || ![.starting, .synchronising].contains($0.status.state) }
+    }
+
     /// Lets go of an unprotected machine, so that another session can take it.
     func retire() throws(HostDaemonError) {
+        let isFirst = shared.withLock { shared in
+            defer { shared.hasHeir = true }
+            return !shared.hasHeir
+        }
+        guard isFirst else { throw MachineRegistry.busy(name) }
         mailbox.post(.retire)
         guard wait(until: { $0.isOver }) else {
+            shared.withLock { $0.hasHeir = false }
             throw HostDaemonError(.busy, "the session that looks after \(name) is busy: \(status.message). Try again")
         }
     }
@@ -358,6 +384,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
             if let state {
                 shared.status.state = state
                 shared.status.protected = state == .protected
+                if state != .unprotected { shared.status.reprotection = nil }
             }
             if let message { shared.status.message = message }
             change(&shared.status)

@@ -23,6 +23,8 @@ struct SessionRecord: Codable, Sendable {
     var sharedDisks: Bool?
     /// The arbiter had let everything held leave, and the gate could not be opened; nil means no.
     var wasReleased: Bool?
+    /// What ``FormerDisks`` says of the host from which this one took the machine over; nil: nothing.
+    var formerDisks: FormerDisks?
 
     private static let suffix = ".session.json"
 

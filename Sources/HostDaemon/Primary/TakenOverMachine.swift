@@ -27,4 +27,6 @@ struct TakenOverMachine: Sendable {
     var protectBack: Bool
     /// Both hosts see the same images of its disks; nil when that is not known.
     var sharedDisks: Bool? = nil
+    /// The images that its former primary left behind.
+    var formerDisks: FormerDisks?
 }

@@ -64,6 +64,7 @@ extension Host {
 
     /// A machine that runs here already under Understudy is taken from its session; another one needs its QMP socket.
     private func makeSession(_ request: ProtectRequest) throws(HostDaemonError) -> PrimarySession {
+        (registry[request.name] as? PrimarySession)?.giveWay()
         if let primary = registry[request.name] as? PrimarySession, primary.isReplaceable {
             let path = request.qmp ?? primary.qmpPath
             try primary.retire()

@@ -16,6 +16,7 @@ public final class Host: Sendable {
     let registry: MachineRegistry
     let machines: MachineKeeper
     let keys = SessionKeys()
+    private let reprotection: Reprotection
     private let surveys = ConnectionCount()
     private static let mostSurveys = 4
     private let listeners = Mutex<[any Sendable]>([])
@@ -45,6 +46,7 @@ public final class Host: Sendable {
             })
         self.context = context
         machines = MachineKeeper(context: context, registry: registry)
+        reprotection = Reprotection(context: context, registry: registry)
     }
 
     /// Examines what a configuration file cannot show: whether the certificates belong together and are good now.
@@ -77,6 +79,7 @@ public final class Host: Sendable {
         try server.start()
         context.events.record("started", machine: "-", "understudyd \(Self.version) on host \(context.configuration.name)")
         try machines.watchRunning()
+        try reprotection.start()
         try startAfterBoot()
     }
 

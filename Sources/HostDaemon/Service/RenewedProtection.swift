@@ -2,12 +2,13 @@ internal import HostAPI
 internal import Logging
 
 /// Protection that begins by itself for a machine which runs here without: in the other direction right after a switchover, by the host that
-/// gave the machine away, or once more after the machine has changed.
+/// gave the machine away, once more after the machine has changed, or by whatever host can be found (``Reprotection``).
 enum RenewedProtection {
     /// Why it begins.
-    enum Occasion {
+    enum Occasion: Sendable {
         case switchover
         case change
+        case search
     }
 
     /// Takes the machine from the session that looks after it; what becomes of it is told by events and states.
@@ -16,22 +17,31 @@ enum RenewedProtection {
             let message = "the machine runs here WITHOUT a backup: \(error.message). Protect it again with `understudy protect`"
             switch occasion {
             case .switchover: context.events.record("protect-back-failed", machine: session.name, message, level: .error)
-            case .change: context.events.record("protect-again-failed", machine: session.name, message, level: .error)
+            case .change, .search: context.events.record("protect-again-failed", machine: session.name, message, level: .error)
             }
         }
         let work = { @Sendable in
-            do throws(HostDaemonError) {
-                try session.retire()
-                let protection = try PrimarySession(
-                    request: session.request, qmpPath: session.qmpPath, ownProcess: session.ownProcess, context: context,
-                    isRenewal: occasion == .change)
-                protection.succeed(session)
-                try registry.add(protection)
-                try protection.start()
-            } catch {
+            do throws(HostDaemonError) { try begin(of: session, backup: session.request.backup, in: registry, context, occasion) } catch {
                 failed(error)
             }
         }
         do throws(HostDaemonError) { try DedicatedThread(name: "protect-again", work) } catch { failed(error) }
+    }
+
+    /// The same on the caller's thread; returns when the new session has begun.
+    static func begin(
+        of session: PrimarySession, backup: String, in registry: MachineRegistry, _ context: HostContext, _ occasion: Occasion
+    ) throws(HostDaemonError) {
+        var request = session.request
+        // The operator named places on one host, and allowed to overwrite what was there at that time.
+        request.overwriteDisks = nil
+        if backup != request.backup { request.diskPaths = nil }
+        request.backup = backup
+        let protection = try PrimarySession(
+            request: request, qmpPath: session.qmpPath, ownProcess: session.ownProcess, context: context, occasion: occasion)
+        try session.retire()
+        protection.succeed(session)
+        try registry.add(protection)
+        try protection.start()
     }
 }
