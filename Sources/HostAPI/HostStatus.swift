@@ -179,8 +179,10 @@ public struct OutputStatistics: Codable, Sendable, Equatable {
 
 /// The output gate of one network card.
 public struct CardOutputStatistics: Codable, Sendable, Equatable {
-    /// The host's interface behind the card.
+    /// The host's interface behind the card, or `netdev:ID` for a netdev that is no tap.
     public var tap: String
+    /// `tap`, or QEMU's word for the netdev; nil from a daemon that knew taps only.
+    public var kind: String?
     public var heldFrames: UInt64
     public var heldBytes: UInt64
     public var releasedFrames: UInt64
@@ -189,9 +191,11 @@ public struct CardOutputStatistics: Codable, Sendable, Equatable {
     public var lastReleaseNanoseconds: UInt64
 
     public init(
-        tap: String, heldFrames: UInt64, heldBytes: UInt64, releasedFrames: UInt64, droppedFrames: UInt64, lastReleaseNanoseconds: UInt64
+        tap: String, kind: String? = nil, heldFrames: UInt64, heldBytes: UInt64, releasedFrames: UInt64, droppedFrames: UInt64,
+        lastReleaseNanoseconds: UInt64
     ) {
         self.tap = tap
+        self.kind = kind
         self.heldFrames = heldFrames
         self.heldBytes = heldBytes
         self.releasedFrames = releasedFrames

@@ -42,6 +42,17 @@ final class FrameRing: @unchecked Sendable {
         return count
     }
 
+    /// Begins the record at `offset`, whose `count` bytes the caller puts where this returns.
+    func begin(at offset: UInt64, count: Int, time: UInt64) -> UnsafeMutableRawPointer {
+        let record = place(offset)
+        record.storeBytes(of: UInt64(count), as: UInt64.self)
+        record.storeBytes(of: time, toByteOffset: 8, as: UInt64.self)
+        return record + Self.header
+    }
+
+    /// The bytes of the record at `offset`.
+    func bytes(at offset: UInt64) -> UnsafeMutableRawPointer { place(offset) + Self.header }
+
     /// Bytes of the record that holds `count` bytes read.
     static func recordSize(_ count: Int) -> Int { (header + count + 7) & ~7 }
 

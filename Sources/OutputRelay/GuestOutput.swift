@@ -1,6 +1,6 @@
 public import UnderstudyCore
 
-/// The output of one guest: the relays of all its network cards, moved as one.
+/// The output of one guest: the gates of all its network cards, moved as one.
 ///
 /// Output commit is a promise about the guest and not about a card, so every step is taken at every card, in the cards' order: all gates
 /// close at the same cut, every cut seals all of them, a commit releases all of them, and they open and disappear together. Each card's
@@ -9,18 +9,38 @@ public import UnderstudyCore
 /// A step that adds a promise (`prepare`, `insert`, `seal`) is undone where it was taken when it fails at a later card. A step that gives
 /// one up (`release`, `open`, `remove`) is taken wherever it can be; its first error is thrown at the end, and it may be repeated.
 public final class GuestOutput: Sendable {
-    /// One relay per card, in the cards' order.
-    public let relays: [OutputRelay]
+    /// Where the host's end of a network card is.
+    public enum Card: Sendable {
+        /// An interface in a bridge.
+        case tap(String)
+        /// A netdev inside QEMU; called when it is this card's turn, it puts the filter in.
+        case filter(@Sendable () throws(OutputRelayError) -> FilterRelay.Connection)
+    }
 
-    private init(_ relays: [OutputRelay]) { self.relays = relays }
+    /// One gate per card, in the cards' order.
+    public let relays: [any CardGate]
+
+    private init(_ relays: [any CardGate]) { self.relays = relays }
 
     /// Prepares a relay at every tap, or at none; see `OutputRelay.prepare`.
     public static func prepare(
         taps: [String], identity: String, configuration: OutputRelay.Configuration = OutputRelay.Configuration()
     ) throws(OutputRelayError) -> GuestOutput {
-        var relays: [OutputRelay] = []
+        try prepare(cards: taps.map { .tap($0) }, identity: identity, configuration: configuration)
+    }
+
+    /// Prepares a gate at every card, or at none; see `OutputRelay.prepare` and `FilterRelay`.
+    public static func prepare(
+        cards: [Card], identity: String, configuration: OutputRelay.Configuration = OutputRelay.Configuration()
+    ) throws(OutputRelayError) -> GuestOutput {
+        var relays: [any CardGate] = []
         do throws(OutputRelayError) {
-            for tap in taps { relays.append(try OutputRelay.prepare(tap: tap, identity: identity, configuration: configuration)) }
+            for card in cards {
+                switch card {
+                case .tap(let tap): relays.append(try OutputRelay.prepare(tap: tap, identity: identity, configuration: configuration))
+                case .filter(let attach): relays.append(try FilterRelay(try attach(), configuration: configuration))
+                }
+            }
         } catch {
             relays.forEach { $0.abandon() }
             throw error
@@ -28,13 +48,19 @@ public final class GuestOutput: Sendable {
         return GuestOutput(relays)
     }
 
-    /// The guest's taps.
-    public var taps: [String] { relays.map(\.tap) }
+    /// What the host's ends of the cards are called: taps, and `netdev:ID`.
+    public var taps: [String] { relays.map(\.port) }
+
+    /// Makes every gate ready to be closed while QEMU answers nothing. Call it right before the first cut; again it does nothing.
+    /// - Throws: `kernel` (QEMU refuses; frames pass on).
+    public func arm() throws(OutputRelayError) {
+        for relay in relays { try relay.arm() }
+    }
 
     /// Closes every gate, or none. Call it while the guest is stopped, at the first epoch's cut.
     /// - Throws: `illegalTransition`.
     public func insert() throws(OutputRelayError) {
-        var closed: [OutputRelay] = []
+        var closed: [any CardGate] = []
         do throws(OutputRelayError) {
             for relay in relays {
                 try relay.insert()
@@ -58,7 +84,7 @@ public final class GuestOutput: Sendable {
     @discardableResult
     public func seal(epoch: UInt64) throws(OutputRelayError) -> SealedOutput {
         var total = SealedOutput(epoch: epoch, frames: 0, bytes: 0, overflowed: false)
-        var done: [OutputRelay] = []
+        var done: [any CardGate] = []
         do throws(OutputRelayError) {
             for relay in relays {
                 let sealed = try relay.seal(epoch: epoch)
@@ -111,7 +137,7 @@ public final class GuestOutput: Sendable {
     }
 
     /// Does `step` at every card, whatever happens at another one; the first error counts.
-    private func everywhere(_ step: (OutputRelay) throws(OutputRelayError) -> Void) throws(OutputRelayError) {
+    private func everywhere(_ step: (any CardGate) throws(OutputRelayError) -> Void) throws(OutputRelayError) {
         var first: OutputRelayError?
         for relay in relays {
             do throws(OutputRelayError) { try step(relay) } catch { first = first ?? error }

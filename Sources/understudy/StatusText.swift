@@ -59,7 +59,9 @@ enum StatusText {
             )
         }
         if let cards = machine.output?.cards, cards.count > 1 {
-            lines += cards.map { "    \($0.tap): \($0.heldFrames) held, \($0.releasedFrames) released, \($0.droppedFrames) dropped" }
+            lines += cards.map {
+                "    \($0.tap)\(kind($0)): \($0.heldFrames) held, \($0.releasedFrames) released, \($0.droppedFrames) dropped"
+            }
         }
         lines += (machine.disks ?? []).map { disk in
             if disk.shared == true {
@@ -111,8 +113,11 @@ enum StatusText {
             compression.plainRecords + compression.lz4Records + compression.zstdRecords)
     }
 
+    /// Said of what is no tap.
+    private static func kind(_ card: CardOutputStatistics) -> String { card.kind.map { $0 == "tap" ? "" : " (\($0))" } ?? "" }
+
     private static func taps(_ names: [String]) -> String {
         guard !names.isEmpty else { return "" }
-        return ", \(names.count == 1 ? "tap" : "taps") \(names.joined(separator: ", "))"
+        return ", \(names.contains { $0.contains(":") } ? "networks" : names.count == 1 ? "tap" : "taps") \(names.joined(separator: ", "))"
     }
 }

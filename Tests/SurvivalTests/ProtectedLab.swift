@@ -21,6 +21,8 @@ final class ProtectedLab {
     /// Clients at the guest's second network card, where there is one.
     private(set) var furtherClients: Clients?
     private let hasSecondNetwork: Bool
+    /// What the guest's second card is connected to, when it is on no tap.
+    let streamSwitch: StreamSwitch?
     /// The host that runs the guest, as far as the test has brought it there.
     private(set) var active = Side.first
     /// The guest's QEMU on the active host.
@@ -56,7 +58,7 @@ final class ProtectedLab {
         hasSecondNetwork = secondNetwork != nil
         lab = try LaboratoryFailure.settingUp { try Lab.create(stateFolder: Requirements.stateFolder, prefix: "ustest") }
         do {
-            try secondNetwork?.build(in: lab)
+            streamSwitch = try secondNetwork?.build(in: lab)
             try lab.startArbiter()
             var environment = [lab.host1.name: common, lab.host2.name: common]
             for (host, fault) in faults { environment[host]?["UNDERSTUDY_FAULT"] = "\(fault):\(Self.marker(lab, host))" }
@@ -68,7 +70,7 @@ final class ProtectedLab {
             var launch = GuestLaunch(image: try GuestImage.cached(), qemu: qemu, dirtyPages: dirtyPages, memoryBackend: memory)
             if extraMonitor { launch.furtherArguments = ["-qmp", "unix:\(Self.secondMonitor(lab)),server=on,wait=off"] }
             launch.lifeSeconds = lifeSeconds
-            secondNetwork?.addCard(to: &launch)
+            secondNetwork?.addCard(to: &launch, in: lab)
             launch.disks = try disks(lab)
             change(&launch)
             self.launch = launch
@@ -88,6 +90,7 @@ final class ProtectedLab {
 
     deinit {
         for proxy in proxies { proxy.stop() }
+        streamSwitch?.stop()
         try? lab.destroy()
     }
 

@@ -21,12 +21,22 @@ struct SecondNetwork {
     /// The module of the guest's kernel that drives it; nil when it is the first card's.
     var module: String? = "e1000"
     var queues = 1
+    /// The card is on no tap but on `-netdev stream`, connected to a `StreamSwitch`.
+    var isSwitched = false
 
+    static let switched = SecondNetwork(model: "virtio-net-pci", module: nil, isSwitched: true)
     static let multiqueue = SecondNetwork(model: "virtio-net-pci,mq=on,vectors=6", module: nil, queues: 2)
 
-    func build(in lab: Lab) throws {
+    /// - Returns: the switch, which has to be stopped, where there is one.
+    func build(in lab: Lab) throws -> StreamSwitch? {
         try lab.client.tool("ip", "link", "add", Self.clientSwitch, "type", "bridge", "forward_delay", "0", "mcast_snooping", "0")
         try lab.client.tool("ip", "link", "set", Self.clientSwitch, "up")
+        if isSwitched {
+            try lab.client.tool("ip", "addr", "add", "\(Self.client)/24", "dev", Self.clientSwitch)
+            let streamSwitch = try StreamSwitch(in: lab)
+            try lab.client.tool("ip", "link", "set", StreamSwitch.uplink, "master", Self.clientSwitch, "up")
+            return streamSwitch
+        }
         for (host, port) in [(lab.host1, Self.switchPorts.first), (lab.host2, Self.switchPorts.second)] {
             try host.tool("ip", "link", "add", Self.hostLink, "type", "veth", "peer", "name", port, "netns", lab.client.namespace)
             try lab.client.tool("ip", "link", "set", port, "master", Self.clientSwitch, "up")
@@ -38,13 +48,15 @@ struct SecondNetwork {
             for port in [Self.tap, Self.hostLink] { try host.tool("ip", "link", "set", port, "master", Self.bridge, "up") }
         }
         try lab.client.tool("ip", "addr", "add", "\(Self.client)/24", "dev", Self.clientSwitch)
+        return nil
     }
 
-    func addCard(to launch: inout GuestLaunch) {
+    func addCard(to launch: inout GuestLaunch, in lab: Lab) {
         launch.furtherAddresses = ["\(Self.guest)/24"]
         if let module { launch.modules.append(module) }
+        let tap = "tap,id=net1,ifname=\(Self.tap),script=no,downscript=no" + (queues > 1 ? ",queues=\(queues)" : "")
         launch.furtherArguments += [
-            "-netdev", "tap,id=net1,ifname=\(Self.tap),script=no,downscript=no" + (queues > 1 ? ",queues=\(queues)" : ""),
+            "-netdev", isSwitched ? "stream,id=net1,server=off,addr.type=unix,addr.path=\(StreamSwitch.path(in: lab))" : tap,
             "-device", "\(model),netdev=net1,mac=\(Self.guestMAC),romfile=",
         ]
     }

@@ -76,7 +76,7 @@ final class StreamProxy: Sendable {
         }
     }
 
-    private static func detach(_ body: @escaping @Sendable () -> Void) {
+    static func detach(_ body: @escaping @Sendable () -> Void) {
         var thread = pthread_t()
         let box = Unmanaged.passRetained(Box(body))
         pthread_create(

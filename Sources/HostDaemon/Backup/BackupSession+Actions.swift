@@ -90,6 +90,7 @@ extension BackupSession {
         handOverInput()
         context.faults.pass(.tapOpened)
         do throws(HypervisorError) {
+            try standby.openNetworks()
             try standby.run(timeout: Self.takeoverPatience)
         } catch {
             report("run-failed", "the guest does not run: \(error.message)", level: .error)
@@ -121,6 +122,7 @@ extension BackupSession {
     private func announce(_ standby: StandbyProcess) {
         do throws(HypervisorError) {
             try standby.announce()
+            if !standby.commandLine.deafNetworks.isEmpty { try DeafNetwork.tidy(standby.monitor) }
         } catch {
             report(
                 "announce-failed", "the guest's address was not announced; switches learn it from its next frame: \(error.message)",
@@ -239,7 +241,7 @@ extension BackupSession {
         let status = status
         let machine = TakenOverMachine(
             name: name, formerPrimary: preparation.primary, record: core.record, process: standby, qmp: standby.commandLine.qmpSocket,
-            pid: standby.pid, taps: taps.map(\.name), disks: diskPaths,
+            pid: standby.pid, taps: ports, disks: diskPaths,
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
             intervalMilliseconds: order?.interval ?? 0, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks,

@@ -35,6 +35,7 @@ extension BackupSession {
         var overrides = StandbyOverrides(
             paths: context.configuration.standby.paths, taps: context.configuration.standby.taps,
             append: context.configuration.standby.append)
+        overrides.netdevs = context.configuration.standby.netdevs
         overrides.outputFiles = context.configuration.standby.outputFiles
         try makeTaps(&overrides)
         overrides.disks = try planDisks()
@@ -75,7 +76,7 @@ extension BackupSession {
         }
         let note = TakeoverNote(
             name: name, formerPrimary: preparation.primary, session: preparation.record, processID: standby.pid,
-            processStartTime: startTime, qmp: standby.commandLine.qmpSocket, taps: taps.map(\.name),
+            processStartTime: startTime, qmp: standby.commandLine.qmpSocket, taps: ports,
             version: preparation.machine.version.description, disks: diskPaths, sharedDisks: hasSharedDisks, formerDisks: formerDisks)
         try note.write(to: folder)
     }

@@ -8,7 +8,9 @@ extension BackupSession {
     /// Makes a tap for every card, in this host's bridges. What was made when a later one fails goes with the session.
     func makeTaps(_ overrides: inout StandbyOverrides) throws(HostDaemonError) {
         let backends = preparation.machine.tapBackends
-        guard !backends.isEmpty else { throw HostDaemonError(.refused, "the machine has no tap") }
+        guard !preparation.machine.ports.isEmpty else {
+            throw HostDaemonError(.refused, "the machine has no network card that can be held")
+        }
         var names = StandbyTapNames()
         for backend in backends {
             guard let primary = backend.interface, names.chosen[primary] == nil else {
@@ -28,7 +30,8 @@ extension BackupSession {
             }
         }
         for (primary, name) in names.chosen { overrides.taps[primary] = name }
-        publish { [taps] in $0.taps = taps.map(\.name) }
+        ports = preparation.machine.ports.map { names.chosen[$0] ?? $0 }
+        publish { [ports] in $0.taps = ports }
     }
 
     /// The bridge of this host for the standby of one of the primary's taps.

@@ -49,6 +49,8 @@ final class BackupSession: MachineSession, @unchecked Sendable {
     var rehearsal: StandbyProcess?
     /// One per network card.
     var taps: [StandbyTap] = []
+    /// The names of all its cards' ends here; see `GuestPorts`.
+    var ports: [String] = []
     var receiver: EpochReceiver?
     var stream: SealedStream?
     /// The copies of the machine's disks; nil when it has none.

@@ -134,10 +134,12 @@ final class TakeoverSession: MachineSession, Sendable {
             try TakeoverNote.guestMayRun(folder)
             let state = CopySignature.State.ran(since: note.session.generation + 1)
             for sentence in DiskCopy.mark(note.disks ?? [], state, machine: name) { tell("disk-mark-failed", sentence, level: .error) }
-            for tap in note.taps { try StandbyTap.open(name: tap) }
+            for tap in GuestPorts.taps(note.taps) { try StandbyTap.open(name: tap) }
             let monitor = try QMPClient(socketPath: note.qmp)
             defer { monitor.close() }
+            try DeafNetwork.open(monitor)
             try StandbyProcess.resume(monitor)
+            try DeafNetwork.tidy(monitor)
         } catch {
             tell("run-failed", "the guest does not run: \(error)", level: .error)
         }
@@ -164,7 +166,7 @@ final class TakeoverSession: MachineSession, Sendable {
     private func end(_ kind: String, _ message: String, _ level: EventLevel) -> Bool {
         signal(SIGKILL)
         guard !note.processIsAlive else { return false }
-        for sentence in StandbyTap.removeOwn(note.taps) { tell("tap-left", sentence, level: .warning) }
+        for sentence in StandbyTap.removeOwn(GuestPorts.taps(note.taps)) { tell("tap-left", sentence, level: .warning) }
         TakeoverNote.remove(from: folder)
         report(kind, message, level: level)
         shared.withLock { shared in

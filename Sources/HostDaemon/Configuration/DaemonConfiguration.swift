@@ -79,6 +79,8 @@ public struct DaemonConfiguration: Codable, Sendable {
         public var paths: [String: String] = [:]
         /// Taps of the primary and their names on this host.
         public var taps: [String: String] = [:]
+        /// Netdevs of the primary that are no taps, by id, and what stands behind `-netdev` on this host, without the id.
+        public var netdevs: [String: String] = [:]
         /// The bridge that takes the standbys' taps; nil for the name that the primary's has.
         public var bridge: String?
         /// Bridges of the primary and their names on this host; these come before `bridge`.
@@ -90,7 +92,9 @@ public struct DaemonConfiguration: Codable, Sendable {
 
         public init() {}
 
-        private enum CodingKeys: String, CodingKey, CaseIterable { case paths, taps, bridge, bridges, append, outputFiles = "output-files" }
+        private enum CodingKeys: String, CodingKey, CaseIterable {
+            case paths, taps, netdevs, bridge, bridges, append, outputFiles = "output-files"
+        }
 
         static let keys = CodingKeys.allCases.map(\.rawValue)
 
@@ -98,6 +102,7 @@ public struct DaemonConfiguration: Codable, Sendable {
             let values = try decoder.container(keyedBy: CodingKeys.self)
             paths = try values.decodeIfPresent([String: String].self, forKey: .paths) ?? [:]
             taps = try values.decodeIfPresent([String: String].self, forKey: .taps) ?? [:]
+            netdevs = try values.decodeIfPresent([String: String].self, forKey: .netdevs) ?? [:]
             bridge = try values.decodeIfPresent(String.self, forKey: .bridge)
             bridges = try values.decodeIfPresent([String: String].self, forKey: .bridges) ?? [:]
             append = try values.decodeIfPresent([String].self, forKey: .append) ?? []

@@ -73,7 +73,8 @@ extension PrimarySession {
             if let output {
                 try output.open()
             } else {
-                try LeftoverRelay.remove(taps: leftoverTaps)
+                try LeftoverRelay.remove(taps: GuestPorts.taps(leftoverTaps))
+                try removeLeftFilters()
             }
             gateIsClosed = false
             context.faults.pass(.gateOpened)
@@ -88,7 +89,10 @@ extension PrimarySession {
 
     /// Takes away the gates of a daemon that died before its first epoch; they let everything pass.
     private func removeOpenLeftovers() {
-        do throws(OutputRelayError) { try LeftoverRelay.remove(taps: leftoverTaps) } catch {
+        do throws(OutputRelayError) {
+            try LeftoverRelay.remove(taps: GuestPorts.taps(leftoverTaps))
+            try removeLeftFilters()
+        } catch {
             report(
                 "relay-left", "an open gate of an earlier daemon could not be taken off \(leftoverTaps.joined(separator: ", ")): \(error)",
                 level: .warning)
@@ -171,7 +175,7 @@ extension PrimarySession {
 
     /// A guest that this host took over once had taps of ours, which stay when its QEMU ends.
     private func removeStandbyTaps() {
-        for sentence in StandbyTap.removeOwn(leftoverTaps.isEmpty ? machine?.taps ?? [] : leftoverTaps) {
+        for sentence in StandbyTap.removeOwn(leftoverTaps.isEmpty ? machine?.taps ?? [] : GuestPorts.taps(leftoverTaps)) {
             report("tap-left", sentence, level: .warning)
         }
     }
@@ -183,7 +187,7 @@ extension PrimarySession {
         output = nil
         shared.withLock { $0.output = nil }
         gateIsClosed = false
-        let taps = leftoverTaps.isEmpty ? machine?.taps ?? [] : leftoverTaps
+        let taps = leftoverTaps.isEmpty ? machine?.taps ?? [] : GuestPorts.taps(leftoverTaps)
         let end = MonotonicClock.now + 2_000_000_000
         while true {
             do throws(OutputRelayError) {
@@ -244,7 +248,7 @@ extension PrimarySession {
             SessionRecord(
                 name: name, qmp: qmpPath, backup: request.backup, intervalMilliseconds: request.intervalMilliseconds,
                 processID: machine.process.id,
-                processStartTime: machine.process.startTime, taps: machine.taps, record: record, disks: machine.diskFiles,
+                processStartTime: machine.process.startTime, taps: machine.ports, record: record, disks: machine.diskFiles,
                 sharedDisks: request.sharedDisks, formerDisks: formerDisks))
         if request.sharedDisks != true { claimDisks(machine, generation: record.generation) }
         // A machine that ran here once and was started anew from the same images has a record of its own again.

@@ -11,6 +11,7 @@ extension PrimarySession {
     func checkpoint() throws(HostDaemonError) {
         guard let epoch = core.allowedCheckpoint, let engine, let sender, let output else { return }
         guard try mayBeSaved() else { return }
+        guard try isArmed(output) else { return }
         engine.limit = cutLimit
         noteDecision()
         pacer.began(now: MonotonicClock.now)

@@ -23,7 +23,8 @@ extension PrimarySession {
             request.sharedDisks == true
             ? try SharedImage.lay(for: disks, workingDirectory: machine.process.workingDirectory) : disks.map { _ in nil }
         return zip(disks, images).map { disk, image in
-            DiskPreparation(disk: disk, path: wishes[disk.name], formerPath: formerPath(disk), overwrite: request.overwriteDisks == true, shared: image)
+            DiskPreparation(
+                disk: disk, path: wishes[disk.name], formerPath: formerPath(disk), overwrite: request.overwriteDisks == true, shared: image)
         }
     }
 

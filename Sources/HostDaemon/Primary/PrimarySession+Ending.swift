@@ -158,7 +158,7 @@ extension PrimarySession {
         formerDisks = record.formerDisks
         leftoverTaps = record.taps
         // One closed gate of several is enough: then the earlier daemon died while it closed or opened them.
-        gateIsClosed = isGated(record.taps)
+        gateIsClosed = isGated(GuestPorts.taps(record.taps)) || isFiltered(record)
         report(
             "recovering",
             "an earlier daemon protected this machine; its gate on \(record.taps.joined(separator: ", ")) is \(gateIsClosed ? "closed" : "open")",

@@ -49,9 +49,10 @@ extension PrimarySession {
         guard refusals.isEmpty else {
             throw HostDaemonError(.refused, "\(name) cannot be protected:\n" + refusals.map { "  - \($0)" }.joined(separator: "\n"))
         }
-        guard !machine.taps.isEmpty else { throw HostDaemonError(.refused, "\(name) has no tap that a network card of the guest uses") }
+        guard !machine.ports.isEmpty else { throw HostDaemonError(.refused, "\(name) has no network card whose output can be held") }
         var bridges: [String: String] = [:]
         for tap in machine.taps { bridges[tap] = try bridge(of: tap) }
+        try removePassingFilters(machine)
         // Nobody else protects the machine, so whatever hangs on its disks is left over; they have other names without it.
         let found = try removeLeftMirrors() ? describe() : machine
         try adopt(found)
@@ -97,7 +98,7 @@ extension PrimarySession {
         processDescriptor = descriptor
         publish {
             $0.qemu = QEMUStatus(pid: machine.process.id, version: machine.version.description, qmp: qmpPath)
-            $0.taps = machine.taps
+            $0.taps = machine.ports
         }
     }
 
@@ -228,7 +229,7 @@ extension PrimarySession {
         report("rehearsed", "a throwaway standby on \(request.backup) loaded a full checkpoint")
         do throws(OutputRelayError) {
             let prepared = try GuestOutput.prepare(
-                taps: machine!.taps, identity: name,
+                cards: outputCards(machine!), identity: name,
                 configuration: OutputRelay.Configuration(
                     ringBytes: context.configuration.outputMebibytes << 20, openWithoutCommit: request.unsafeNoOutputCommit,
                     onOutput: onOutput))
@@ -261,16 +262,4 @@ extension PrimarySession {
     }
 
     func progress(_ progress: SynchronisationProgress) { publish { $0.synchronisation = progress } }
-}
-
-extension MachineDescription {
-    /// The host's ends of the guest's network cards, in the cards' order.
-    var tapBackends: [NetworkBackend] {
-        networkCards.compactMap { card in
-            networkBackends.first { $0.id == card.backend && ["tap", "bridge"].contains($0.type) && $0.interface != nil }
-        }
-    }
-
-    /// The host's interfaces behind the guest's network cards, in the cards' order.
-    var taps: [String] { tapBackends.compactMap(\.interface) }
 }

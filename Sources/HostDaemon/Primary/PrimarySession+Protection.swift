@@ -47,6 +47,7 @@ extension PrimarySession {
         }
         if try overlaysAreFull() { return }
         try watchImages()
+        if try filtersAreDisturbed(now) { return }
         guard let stream, let oldest = cutAt.values.min() else { return }
         let sent = stream.writer.bytesSent + (disks?.bytesSent ?? 0)
         if sent != linkProgress.bytes { linkProgress = (sent, now) }

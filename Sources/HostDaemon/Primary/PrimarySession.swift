@@ -95,7 +95,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     /// The gates of all network cards: prepared, closed, opened and removed together.
     var output: GuestOutput?
     var gateIsClosed = false
-    /// The taps whose gates a daemon before this one left.
+    /// The taps and netdevs whose gates a daemon before this one left; see `GuestPorts`.
     var leftoverTaps: [String] = []
     /// What the next daemon would find of this session; nil before anything was written.
     var saved: SessionRecord?
@@ -124,6 +124,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     /// Bytes handed to the link when they last became more, and when that was.
     var linkProgress: (bytes: UInt64, at: UInt64) = (0, 0)
     var gateWatch: GateWatch?
+    /// When QEMU was last asked for the filters that hold output inside it.
+    var filtersSeen: UInt64 = 0
     /// Why the backup was lost, for whoever waits.
     var lossMessage: String?
     /// This session's place in the heartbeat service.
@@ -325,7 +327,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     private static func statistics(of output: GuestOutput?) -> OutputStatistics? {
         // A gate that just went away has no numbers any more; that is no error of the machine.
         guard let output, let numbers = try? output.statistics() else { return nil }
-        return OutputStatistics(cards: zip(output.taps, numbers).map { CardOutputStatistics(tap: $0, $1) })
+        return OutputStatistics(cards: zip(output.relays, numbers).map { CardOutputStatistics($0, $1) })
     }
 
     var metrics: MachineMetrics {
@@ -393,9 +395,10 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
 }
 
 extension CardOutputStatistics {
-    fileprivate init(tap: String, _ numbers: OutputRelayStatistics) {
+    fileprivate init(_ gate: any CardGate, _ numbers: OutputRelayStatistics) {
         self.init(
-            tap: tap, heldFrames: UInt64(numbers.heldFrames), heldBytes: UInt64(numbers.heldBytes), releasedFrames: numbers.releasedFrames,
+            tap: gate.port, kind: gate.kind, heldFrames: UInt64(numbers.heldFrames), heldBytes: UInt64(numbers.heldBytes),
+            releasedFrames: numbers.releasedFrames,
             droppedFrames: numbers.droppedFrames, lastReleaseNanoseconds: numbers.lastReleaseTime ?? 0)
     }
 }

@@ -115,7 +115,7 @@ private func networkRefusals(_ machine: MachineDescription, _ host: HostFacts) -
     }
     if machine.networkCards.isEmpty {
         let what = "the machine has no network card, so that nobody could reach it after a takeover"
-        return refusals + [Refusal(.noNetworkCard, what, remedy: "add one network card on a tap in a bridge")]
+        return refusals + [Refusal(.noNetworkCard, what, remedy: "add one network card, best on a tap in a bridge")]
     }
     var taps: Set<String> = []
     for card in machine.networkCards {
@@ -133,14 +133,30 @@ private func networkRefusals(_ machine: MachineDescription, _ host: HostFacts) -
     return refusals
 }
 
-/// What is wrong with the host's side of a card; nil when it is a tap in a bridge of this namespace.
+/// What is wrong with a netdev whose output would be held inside QEMU; nil when nothing is.
+private func filterRefusal(of card: NetworkCard, _ backend: NetworkBackend) -> Refusal? {
+    // QEMU's own names (`#net012`) and those of hubs cannot be given on a command line.
+    guard backend.id.first?.isLetter == true, backend.id.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "-._".contains($0)) })
+    else {
+        return Refusal(
+            .netdevWithoutName, "the \(backend.type) network of the card \(card.name) has no id, so that a standby's cannot be kept silent",
+            remedy: "start the machine with -netdev \(backend.type),id=NAME and -device with netdev=NAME")
+    }
+    return nil
+}
+
+/// What is wrong with the host's side of a card; nil when it is a tap in a bridge of this namespace, or a netdev that can be held in QEMU.
 private func tapRefusal(of card: NetworkCard, _ machine: MachineDescription, _ host: HostFacts) -> Refusal? {
     let backend = machine.networkBackends.first { $0.id == card.backend }
+    if let backend, backend.isFilterable { return filterRefusal(of: card, backend) }
     guard let backend, backend.type == "tap" || backend.type == "bridge" else {
+        let why = backend?.type == "user" ? ", whose connections live in this QEMU and end with it" : ""
         return Refusal(
             .networkBackendNotTap,
-            "the network card \(card.name) is connected to \(backend.map { "a backend of type \($0.type)" } ?? "nothing")",
-            remedy: "use -netdev tap with the tap in a bridge (with netdev=, not through a hub)")
+            "the network card \(card.name) is connected to \(backend.map { "a backend of type \($0.type)" } ?? "nothing")\(why)",
+            remedy:
+                "use -netdev tap with the tap in a bridge (with netdev=, not through a hub), or -netdev stream, dgram or socket to a switch"
+        )
     }
     let interface = host.interfaces.first { $0.name == backend.interface }
     if backend.interface?.hasPrefix("/dev/tap") == true || interface?.kind.hasPrefix("macv") == true || interface?.kind == "ipvtap" {

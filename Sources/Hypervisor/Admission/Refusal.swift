@@ -2,7 +2,7 @@
 public struct Refusal: Codable, Sendable, Equatable, CustomStringConvertible {
     public enum Code: String, Codable, Sendable, CaseIterable {
         case migrationBlocker, notRunning, writableDisk, vhostUser, vfio, vdpa, tpmCRB, macvtap, balloonWithSharedMemory, sharedMemoryDevice
-        case noNetworkCard, sharedTap, networkBackendNotTap, tapNotFound, tapNotInBridge, otherNetworkNamespace
+        case noNetworkCard, sharedTap, networkBackendNotTap, netdevWithoutName, tapNotFound, tapNotInBridge, otherNetworkNamespace
         case kernelTooOld, missingTracePrivilege, missingNetworkPrivilege, missingTunDevice
     }
 

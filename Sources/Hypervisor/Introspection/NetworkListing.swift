@@ -64,7 +64,8 @@ struct NetworkListing: Equatable {
             if let index = result.firstIndex(where: { $0.backend.id == entry.name }) {
                 result[index].backend.queues += 1
             } else {
-                let type = entry.properties["type"] ?? "unknown"
+                // Behind the type of a socket stands where it leads, without a key of its own.
+                let type = entry.properties["type"].map { String($0.prefix { $0 != "," }) } ?? "unknown"
                 result.append((NetworkBackend(id: entry.name, type: type, interface: entry.properties["ifname"]), entry.properties))
             }
         }

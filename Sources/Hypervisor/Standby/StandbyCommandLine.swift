@@ -29,6 +29,8 @@ public struct StandbyCommandLine: Codable, Sendable, Equatable {
     public var requiredFiles: [String]
     /// Taps to prepare. A rehearsal's tap is made by QEMU itself, in no bridge, and disappears with it: not listed.
     public var taps: [Tap]
+    /// Ids of netdevs that are no taps: those of a standby are deaf and mute until `StandbyProcess.openNetworks`.
+    public var deafNetworks: [String]
     /// What the operator should know although it is no obstacle.
     public var warnings: [String]
     /// Path of the private QMP socket.
@@ -60,7 +62,8 @@ public struct StandbyCommandLine: Codable, Sendable, Equatable {
         }
         return StandbyCommandLine(
             purpose: purpose, argv: [program] + derivation.arguments.flatMap(\.words) + overrides.append + own, rules: derivation.rules,
-            requiredFiles: derivation.requiredFiles, taps: derivation.taps, warnings: derivation.warnings, qmpSocket: qmpSocket)
+            requiredFiles: derivation.requiredFiles, taps: derivation.taps, deafNetworks: derivation.deafNetworks,
+            warnings: derivation.warnings, qmpSocket: qmpSocket)
     }
 
     private static func check(runtimeFolder: String, name: String, socket: String) throws(HypervisorError) {

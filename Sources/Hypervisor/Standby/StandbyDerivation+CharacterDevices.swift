@@ -42,6 +42,7 @@ extension StandbyDerivation {
 
     private mutating func substituteLong(_ argument: QEMUArgument) throws(HypervisorError) {
         var value = try OptionValue(parsing: argument.value ?? "", impliedKey: "backend")
+        if DeafNetwork.isOwn(value["id"]) { return drop(argument, "of an earlier takeover") }
         let why: String
         if let id = value["id"], monitorDevices.contains(id), !["null", "vc"].contains(value["backend"]) {
             (value, why) = (try nullDevice(for: value), "the monitor on it is the primary's")

@@ -68,6 +68,7 @@ extension StandbyDerivation {
 
     private mutating func applyObjectRule(_ argument: QEMUArgument) throws(HypervisorError) {
         var value = try OptionValue(parsing: argument.value ?? "", impliedKey: "qom-type")
+        if DeafNetwork.isOwn(value["id"]) { return drop(argument, "of an earlier takeover") }
         switch value["qom-type"] {
         case "memory-backend-file"?: return replaceMemoryFile(argument, value)
         case "filter-dump"?:

@@ -12,6 +12,7 @@ extension StandbyDerivation {
         case "tap"?, "bridge"?: try replaceTap(argument, value)
         case "user"?: try isolateUserNetwork(argument, value)
         case "hubport"?, "none"?, "nic"?: keep(argument)
+        case let type? where NetworkBackend.filterableTypes.contains(type): try deafen(argument, value)
         case let type?:
             throw refusal(argument, "a network of type \(type) cannot be kept silent until the takeover; use a tap in a bridge")
         case nil: throw refusal(argument, "it names no type")
@@ -48,6 +49,34 @@ extension StandbyDerivation {
             ? "a throwaway tap in no bridge has the same offloads and reaches nobody"
             : "Understudy prepares the tap and keeps it deaf until the takeover; no script runs"
         replace(argument, with: value.text, why)
+    }
+
+    /// The same way out on the standby's host, which neither hears nor says anything before the takeover.
+    private mutating func deafen(_ argument: QEMUArgument, _ primary: OptionValue) throws(HypervisorError) {
+        guard argument.option == "-netdev", let id = primary["id"] else {
+            throw refusal(argument, "the network needs an id: use -netdev with id= and -device with netdev=")
+        }
+        if isRehearsal {
+            // The number of a hub that nobody else has: its only port is the card's.
+            let value = "hubport,id=\(id),hubid=\(7641 + deafNetworks.count)"
+            deafNetworks.append(id)
+            return replace(argument, with: value, "nothing of a rehearsal is seen outside")
+        }
+        var value = primary
+        if let chosen = overrides.netdevs[id] {
+            value = try OptionValue(parsing: chosen, impliedKey: "type")
+            value.set("id", .text(id))
+        } else if value["fd"] ?? value[nested: "addr.str"] ?? value[nested: "local.str"] != nil {
+            throw refusal(
+                argument, "open sockets cannot be handed to a standby; name the address, or the standby's under `standby.netdevs`")
+        } else {
+            try value.rewrite(key: "path") { (path) throws(HypervisorError) in override(for: path) ?? absolute(path) }
+        }
+        deafNetworks.append(id)
+        replace(argument, with: value.text, "the standby's host has its own way to the network")
+        for (option, value) in DeafNetwork.arguments(for: id) {
+            add(option, value, "the standby hears and says nothing before the takeover")
+        }
     }
 
     private static func queues(of value: OptionValue) -> Int? {

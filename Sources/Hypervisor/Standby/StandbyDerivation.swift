@@ -12,6 +12,8 @@ struct StandbyDerivation {
     var rules: [AppliedRule] = []
     var requiredFiles: [String] = []
     var taps: [StandbyCommandLine.Tap] = []
+    /// Netdevs that are no taps.
+    var deafNetworks: [String] = []
     var warnings: [String] = []
     /// Character devices that only monitors use.
     var monitorDevices: Set<String> = []

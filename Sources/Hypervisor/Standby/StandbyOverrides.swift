@@ -12,6 +12,8 @@ public struct StandbyOverrides: Codable, Sendable, Equatable {
     public var paths: [String: String]
     /// The primary's tap name to the standby's.
     public var taps: [String: String]
+    /// The argument, without its id, of the standby's `-netdev` in place of the primary's that is no tap, by its id.
+    public var netdevs: [String: String] = [:]
     /// The program file to start; nil for the primary's.
     public var executable: String?
     public var outputFiles: OutputFiles

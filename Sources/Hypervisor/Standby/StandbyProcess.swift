@@ -142,6 +142,11 @@ public final class StandbyProcess: @unchecked Sendable {
         return ActivationTimes(write: start.duration(to: written).nanoseconds, load: written.duration(to: .now).nanoseconds)
     }
 
+    /// Lets frames pass at the netdevs that are no taps. Right before `run`.
+    public func openNetworks() throws(HypervisorError) {
+        if !commandLine.deafNetworks.isEmpty { try DeafNetwork.open(monitor) }
+    }
+
     /// Lets the guest run and verifies that it does.
     public func run(timeout: Duration = .seconds(5)) throws(HypervisorError) {
         let deadline = ContinuousClock.now + timeout

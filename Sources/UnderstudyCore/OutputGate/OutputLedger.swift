@@ -29,6 +29,8 @@ public struct OutputLedger: Sendable, Equatable {
 
     /// Bytes of the ring.
     public let capacity: Int
+    /// Frames come by here also while nothing is held, and leave at once then.
+    public let passesWhileOpen: Bool
     /// What the gate does now.
     public private(set) var phase: Phase = .prepared
     /// Bytes stored since the beginning.
@@ -54,8 +56,10 @@ public struct OutputLedger: Sendable, Equatable {
     public var hasUnsealed: Bool { unsealedFrames > 0 }
 
     /// A ledger for a ring of `capacity` bytes.
-    public init(capacity: Int) {
+    /// - Parameter passesWhileOpen: frames are stored before `close` and after `open` too, and may leave as they come.
+    public init(capacity: Int, passesWhileOpen: Bool = false) {
         self.capacity = capacity
+        self.passesWhileOpen = passesWhileOpen
         sealed.reserveCapacity(16)
     }
 
@@ -77,7 +81,7 @@ public struct OutputLedger: Sendable, Equatable {
         head += UInt64(record)
         heldFrames += 1
         heldBytes += frame
-        if phase == .forwarding {
+        if phase == .forwarding || passesWhileOpen && (phase == .prepared || phase == .open) {
             committedOffset = head
         } else {
             unsealedFrames += 1
@@ -129,9 +133,11 @@ public struct OutputLedger: Sendable, Equatable {
         unsealedBytes = 0
     }
 
-    /// The gate is open: frames pass by themselves. Everything has left before.
+    /// The gate is open: frames pass by themselves. Everything has left before, or may leave before them.
     public mutating func open() throws(OutputLedgerError) {
-        guard phase == .closed || phase == .forwarding, heldFrames == 0 else { throw .wrongPhase(event: "open", phase: phase) }
+        guard phase == .closed || phase == .forwarding, heldFrames == 0 || passesWhileOpen && committedOffset == head else {
+            throw .wrongPhase(event: "open", phase: phase)
+        }
         phase = .open
     }
 
