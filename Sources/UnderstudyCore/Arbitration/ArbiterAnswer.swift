@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the arbiter said to one compare-and-set.
-public enum ArbiterAnswer: Sendable, Equatable {
+public enum ArbiterAnswer: Sendable, Hashable {
     /// The proposal was carried out; this record is now stored (nil after a deletion).
     case won(ArbiterRecord?)
     /// The stored record was not the expected one; what was found instead (nil: no record).

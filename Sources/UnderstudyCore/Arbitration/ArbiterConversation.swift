@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// One protocol's talk with the arbiter: at most one question at a time, numbered, asked again until it is answered.
-struct ArbiterConversation: Sendable, Equatable {
-    enum Topic: Sendable, Equatable {
+struct ArbiterConversation: Sendable, Hashable {
+    enum Topic: Sendable, Hashable {
         case read
         case decision(Decision)
     }
 
-    enum Outcome: Sendable, Equatable {
+    enum Outcome: Sendable, Hashable {
         /// Not the reply to the question that is open.
         case ignored
         /// Nothing is known yet; the question will be asked again. The reason is given once per question.

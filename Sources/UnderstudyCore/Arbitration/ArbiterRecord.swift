@@ -4,7 +4,7 @@
 ///
 /// Every decision replaces one exact record by another one in a single compare-and-set. Nonces are never reused, so a record that
 /// was replaced can never come back and a late duplicate of an old proposal can never succeed.
-public struct ArbiterRecord: Codable, Sendable, Equatable {
+public struct ArbiterRecord: Codable, Sendable, Hashable {
     /// The tenure of a primary. Starts at 1; a missing record is an error and never "generation 0".
     public var generation: UInt64
     /// Name of the host whose guest may reach the world in this generation.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// One question to the arbiter. The reply must carry the same `number`; replies to any other number are ignored.
-public struct ArbiterRequest: Sendable, Equatable {
-    public enum Operation: Sendable, Equatable {
+public struct ArbiterRequest: Sendable, Hashable {
+    public enum Operation: Sendable, Hashable {
         case read
         case compareAndSet(ArbiterProposal)
     }

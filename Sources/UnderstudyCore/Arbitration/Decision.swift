@@ -4,8 +4,8 @@
 ///
 /// A lost reply is a point of no return: the proposal may have been carried out, so it is neither given up nor replaced. The same
 /// proposal is tried again until the stored record tells: it is ours (won), or it is one from which ours can never follow (lost).
-public struct Decision: Sendable, Equatable {
-    public enum Verdict: Sendable, Equatable {
+public struct Decision: Sendable, Hashable {
+    public enum Verdict: Sendable, Hashable {
         /// Nothing is known: ask the same again. Nobody goes on before.
         case undecided
         case won(ArbiterRecord?)

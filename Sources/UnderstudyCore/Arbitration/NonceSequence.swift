@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Fresh nonces for the arbiter: a random prefix that no other instance shares, and a counter.
-public struct NonceSequence: Sendable, Equatable {
+public struct NonceSequence: Sendable, Hashable {
     private let prefix: String
     private var count: UInt64 = 0
 

@@ -6,7 +6,7 @@
 /// handed back. So what this host finds of its own can be finished at any later time, and everything else is left to its owner.
 public enum TakeoverRecovery: Sendable {
     /// What is left of the standby.
-    public enum Guest: Sendable, Equatable {
+    public enum Guest: Sendable, Hashable {
         /// It is the guest, and it runs.
         case running
         /// The last committed checkpoint is loaded, all of it; the guest stands still.
@@ -17,7 +17,7 @@ public enum TakeoverRecovery: Sendable {
         case gone
     }
 
-    public enum Step: Sendable, Equatable {
+    public enum Step: Sendable, Hashable {
         /// The takeover is complete but for this word to the arbiter.
         case confirm(ArbiterProposal)
         /// The guest may run; look again then.

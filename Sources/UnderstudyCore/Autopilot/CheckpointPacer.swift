@@ -4,8 +4,8 @@
 ///
 /// An interval from cut to cut, which is the operator's or the `Autopilot`'s. The next cut also waits until the protocol allows it, which is when the epoch before it has been
 /// acknowledged: on a slow link the epoch grows instead of the backlog.
-public struct CheckpointPacer: Sendable, Equatable {
-    private enum Phase: Sendable, Equatable {
+public struct CheckpointPacer: Sendable, Hashable {
+    private enum Phase: Sendable, Hashable {
         case idle
         case saving(since: UInt64)
         /// The guest is stopped and the pages are copied: our own work, which has no limit here.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the daemon must do for the backup's protocol, in the order given.
-public enum BackupAction: Sendable, Equatable {
+public enum BackupAction: Sendable, Hashable {
     case acknowledge(EpochIdentity)
     /// Feed the staged epoch to the standby's incoming stream, in order.
     case apply(EpochIdentity)

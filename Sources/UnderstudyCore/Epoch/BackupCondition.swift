@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the backup says of itself in each heartbeat.
-public enum BackupCondition: Sendable, Equatable {
+public enum BackupCondition: Sendable, Hashable {
     case preparing
     case synchronising
     case rehearsed

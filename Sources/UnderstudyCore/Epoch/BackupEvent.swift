@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Everything that can happen to a backup's session. Messages of the peer have been authenticated and matched to this session.
-public enum BackupEvent: Sendable, Equatable {
+public enum BackupEvent: Sendable, Hashable {
     /// At least every tenth of the detection time.
     case tick
     /// The standby QEMU and the staging arena exist.

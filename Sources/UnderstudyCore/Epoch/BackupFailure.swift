@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why a backup's session is over without a takeover.
-public enum BackupFailure: Sendable, Equatable {
+public enum BackupFailure: Sendable, Hashable {
     case primaryLostEarly
     case rehearsalFailed(reason: String)
     case standbyDied(reason: String)

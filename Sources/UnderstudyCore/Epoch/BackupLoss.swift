@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why the primary lost its backup.
-public enum BackupLoss: Sendable, Equatable {
+public enum BackupLoss: Sendable, Hashable {
     case silent
     /// It stopped acknowledging and asked the arbiter though we live.
     case suspectsPrimary

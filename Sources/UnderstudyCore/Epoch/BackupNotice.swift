@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the backup tells the primary on the control channel, besides acknowledgements and heartbeats.
-public enum BackupNotice: Sendable, Equatable {
+public enum BackupNotice: Sendable, Hashable {
     case winnerRuns(generation: UInt64)
     case handedBack(generation: UInt64)
     case standbyLost(reason: String)

@@ -4,7 +4,7 @@
 ///
 /// It acknowledges only whole, verified epochs, each the successor of the one before; it stops acknowledging before it asks the arbiter,
 /// and takes over with everything that it acknowledged. It asks once: a lost compare-and-set disposes the standby.
-public struct BackupProtocol: Sendable {
+public struct BackupProtocol: Sendable, Hashable {
     public let configuration: BackupConfiguration
     public internal(set) var state: BackupState = .preparing
     /// The record that this session stands on: the permitted one, after a takeover this host's own one.

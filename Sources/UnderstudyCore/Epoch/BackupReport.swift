@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the operator is told by the backup.
-public enum BackupReport: Sendable, Equatable {
+public enum BackupReport: Sendable, Hashable {
     case stateChanged(BackupState)
     case primarySuspected(TakeoverCause)
     case ownPause(nanoseconds: UInt64)

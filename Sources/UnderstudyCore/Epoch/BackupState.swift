@@ -7,7 +7,7 @@
 ///                                                             |           \-> handingBack -> failed
 ///                                                             \-> failed (lost)
 /// ```
-public enum BackupState: Sendable, Equatable {
+public enum BackupState: Sendable, Hashable {
     case preparing
     case synchronising
     case rehearsed

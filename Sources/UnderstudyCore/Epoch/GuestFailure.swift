@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How the primary's guest failed under a living daemon.
-public enum GuestFailure: Sendable, Equatable {
+public enum GuestFailure: Sendable, Hashable {
     /// QEMU ended without a shutdown of the guest: a crash, SIGKILL.
     case exited
     /// The gated save reached no cut point within the detection time (`ProtocolTiming.establishingCut` before the first commit).

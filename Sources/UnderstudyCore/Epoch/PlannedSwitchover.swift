@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A switchover that was asked for, until the guest is held for it or it is called off.
-struct PlannedSwitchover: Sendable, Equatable {
+struct PlannedSwitchover: Sendable, Hashable {
     /// When it is called off, monotonic nanoseconds.
     let deadline: UInt64
     /// The arbiter answered, and its record is still this session's.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the daemon must do for the primary's protocol, in the order given. Every action may come twice: carry it out idempotently.
-public enum PrimaryAction: Sendable, Equatable {
+public enum PrimaryAction: Sendable, Hashable {
     /// Ask the arbiter off the session thread and come back with the same number.
     case askArbiter(ArbiterRequest)
     /// The backup is permitted in this record: prepare its standby and begin to synchronise.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What a primary's session is made of.
-public struct PrimaryConfiguration: Sendable {
+public struct PrimaryConfiguration: Sendable, Hashable {
     /// This host's name, as in the arbiter's records.
     public var host: String
     /// The backup host's name.
@@ -20,5 +20,20 @@ public struct PrimaryConfiguration: Sendable {
         self.sessionNonce = sessionNonce
         self.nonceSeed = nonceSeed
         self.timing = timing
+    }
+
+    // A tuple is neither equatable nor hashable by itself.
+    public static func == (left: PrimaryConfiguration, right: PrimaryConfiguration) -> Bool {
+        left.host == right.host && left.backup == right.backup && left.sessionNonce == right.sessionNonce && left.timing == right.timing
+            && left.nonceSeed == right.nonceSeed
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(host)
+        hasher.combine(backup)
+        hasher.combine(sessionNonce)
+        hasher.combine(timing)
+        hasher.combine(nonceSeed.0)
+        hasher.combine(nonceSeed.1)
     }
 }

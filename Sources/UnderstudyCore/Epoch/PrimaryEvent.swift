@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Everything that can happen to a primary's session. Messages of the peer have been authenticated and matched to this session.
-public enum PrimaryEvent: Sendable, Equatable {
+public enum PrimaryEvent: Sendable, Hashable {
     /// At least every tenth of the detection time.
     case tick
     /// The throwaway standby loaded a full checkpoint and the rest of the memory fits one epoch.

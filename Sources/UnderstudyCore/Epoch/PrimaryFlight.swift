@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The one epoch that is allowed, cut or under way to the backup.
-struct PrimaryFlight: Sendable, Equatable {
-    enum Stage: Sendable, Equatable {
+struct PrimaryFlight: Sendable, Hashable {
+    enum Stage: Sendable, Hashable {
         case allowed
         case cut
         case handedToLink

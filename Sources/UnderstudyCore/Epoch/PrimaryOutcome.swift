@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// How a primary's session ended.
-public enum PrimaryOutcome: Sendable, Equatable {
+public enum PrimaryOutcome: Sendable, Hashable {
     /// Protection never began; guest and network are as they were.
     case cancelled
     /// The arbiter's record does not allow this host to protect the guest.

@@ -5,9 +5,9 @@
 /// From the moment at which epoch 1 is allowed the output gate counts as closed and only a won compare-and-set opens it. Frames leave
 /// before that only by `release`, which follows from an acknowledgement of exactly the epoch in flight, received without a suspicious
 /// silence before it.
-public struct PrimaryProtocol: Sendable {
+public struct PrimaryProtocol: Sendable, Hashable {
     /// What became of the guest while something else was being decided.
-    enum Guest: Sendable, Equatable {
+    enum Guest: Sendable, Hashable {
         case present
         case ended
         case lost

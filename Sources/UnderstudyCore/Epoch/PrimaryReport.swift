@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What the operator is told by the primary.
-public enum PrimaryReport: Sendable, Equatable {
+public enum PrimaryReport: Sendable, Hashable {
     case stateChanged(PrimaryState)
     case backupLost(BackupLoss)
     case guestFailed(GuestFailure)

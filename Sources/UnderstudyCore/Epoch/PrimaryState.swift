@@ -9,7 +9,7 @@
 ///                                                       | |  \-> ending  ^
 ///                                                       \-switchingOver -/
 /// ```
-public enum PrimaryState: Sendable, Equatable {
+public enum PrimaryState: Sendable, Hashable {
     case idle
     /// Creates the record and permits the backup.
     case registering

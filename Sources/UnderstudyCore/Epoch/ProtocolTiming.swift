@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The time limits of both protocols, all in nanoseconds of the monotonic clock. Safety depends on none of them.
-public struct ProtocolTiming: Sendable, Equatable {
+public struct ProtocolTiming: Sendable, Hashable {
     /// Silence after which the backup suspects the primary.
     public var detection: UInt64
     /// Silence after which the primary suspects the backup: 0.7 of `detection`, so that the running guest wins in a mere link cut.

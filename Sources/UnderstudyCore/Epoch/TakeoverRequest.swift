@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why a living primary asks its backup to take over.
-public enum TakeoverRequest: Sendable, Equatable {
+public enum TakeoverRequest: Sendable, Hashable {
     case guestFailed(GuestFailure)
     /// On purpose: the guest stands still since the cut of this epoch, which is the last one and was acknowledged.
     case switchover(epoch: UInt64)

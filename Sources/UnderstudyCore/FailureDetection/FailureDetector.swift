@@ -5,8 +5,8 @@
 /// A daemon that was stopped or starved finds old time stamps when it wakes up, while the peer's messages wait in its sockets. So every
 /// gap between two of our own observations that is too long gives the peer a fresh period of grace, but only a few times in a row: a
 /// host that is starved for good must still be able to find out that its peer is dead.
-public struct FailureDetector: Sendable, Equatable {
-    public enum Observation: Sendable, Equatable {
+public struct FailureDetector: Sendable, Hashable {
+    public enum Observation: Sendable, Hashable {
         case nothing
         /// We ourselves did not run for this long; the peer got a fresh period of grace.
         case ownPause(nanoseconds: UInt64)
