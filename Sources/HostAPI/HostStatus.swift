@@ -39,6 +39,8 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public var output: OutputStatistics?
     public var synchronisation: SynchronisationProgress?
     public var takeover: TakeoverTimes?
+    /// The silence of the other host after which it is suspected, as its signs of life come now; nil before the first.
+    public var silenceLimitMilliseconds: Double?
     /// The replicated disks of a machine that runs here; nil when nothing is replicated.
     public var disks: [DiskStatus]?
     /// What compression of the checkpoint stream does; nil while nothing is sent.

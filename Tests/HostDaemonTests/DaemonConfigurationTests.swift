@@ -55,6 +55,8 @@ import Testing
     @Test func `a length of time may be written without a point`() throws {
         #expect(try load("detection-ms = 300").detectionMilliseconds == 300)
         #expect(try load("detection-ms = 300.5").detectionMilliseconds == 300.5)
+        #expect(try load("detection-ms = 300").longestSilenceMilliseconds == 1200)
+        #expect(try load("detection-max-ms = 150").longestSilenceMilliseconds == 150)
     }
 
     @Test func `every key of the manual is accepted`() throws {
@@ -123,7 +125,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "detection-ms = nan", "detection-ms = inf", "detection-ms = 1", "staging-mib = 9999999", "copy-threads = 0", "listen = \"x\"",
+        "detection-max-ms = 100", "detection-ms = nan", "detection-ms = inf", "detection-ms = 1", "staging-mib = 9999999",
+        "copy-threads = 0", "listen = \"x\"",
     ])
     func `an impossible value is refused with its key`(_ line: String) {
         let key = line.prefix { $0 != " " }

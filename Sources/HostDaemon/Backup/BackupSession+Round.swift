@@ -19,11 +19,19 @@ extension BackupSession {
             shared.withLock { $0.lastRound = MonotonicClock.now }
             for message in mailbox.take() { handle(message) }
             if waits[1].revents != 0 { standbyEnded() }
+            watchStream()
             watchDisks()
             stageWhole()
             awaitFencing()
             happen(.tick)
         }
+    }
+
+    /// A primary whose epoch arrives piece by piece lives, though its heartbeats may be stuck behind it.
+    private func watchStream() {
+        guard let bytes = stream?.reader.bytesReceived, bytes != streamedBytes else { return }
+        streamedBytes = bytes
+        happen(.streamAdvanced)
     }
 
     private var isFinished: Bool {
@@ -71,6 +79,7 @@ extension BackupSession {
             let now = MonotonicClock.now
             times.lastHeard = max(times.lastHeard, now - min(beat.progressAge, now))
             happen(.heartbeat(progressAge: beat.progressAge))
+            publish { [core] in $0.silenceLimitMilliseconds = MonotonicClock.milliseconds(core.silenceLimit) }
         case .takeOver(let word):
             guard let failure = GuestFailure(word: word) else { return }
             happen(.takeoverRequested(.guestFailed(failure)))

@@ -71,6 +71,8 @@ final class BackupSession: MachineSession, @unchecked Sendable {
     /// The epoch whose memory and devices are all here and wait for the rest.
     var stagedMemory: EpochIdentity?
     var beat: UInt64?
+    /// What had come on the checkpoint stream when it was last looked at.
+    var streamedBytes: UInt64 = 0
     var channelIsOpen = true
     /// The guest runs and belongs to a primary's session now.
     var isPromoted = false
@@ -98,7 +100,7 @@ final class BackupSession: MachineSession, @unchecked Sendable {
             BackupConfiguration(
                 host: context.configuration.name, record: preparation.record, sessionNonce: preparation.sessionNonce,
                 nonceSeed: (UInt64.random(in: .min ... .max), UInt64.random(in: .min ... .max)),
-                timing: ProtocolTiming(detection: preparation.detectionNanoseconds)), now: MonotonicClock.now)
+                timing: context.timing(detection: preparation.detectionNanoseconds)), now: MonotonicClock.now)
     }
 
     /// Begins on a thread of its own, once the registry has taken the name.

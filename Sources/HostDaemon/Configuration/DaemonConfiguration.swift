@@ -18,6 +18,8 @@ public struct DaemonConfiguration: Codable, Sendable {
     public var peers: [PeerConfiguration]
     /// Silence of a peer, in milliseconds, after which it is suspected to be dead.
     public var detectionMilliseconds: Double
+    /// Silence in milliseconds that is borne at most when signs of life come irregularly.
+    public var longestSilenceMilliseconds: Double
     /// Largest amount of changed memory that one epoch may hold, in MiB.
     public var stagingMebibytes: Int
     /// Largest amount of held output, in MiB.
@@ -119,7 +121,8 @@ public struct DaemonConfiguration: Codable, Sendable {
     private enum CodingKeys: String, CodingKey, CaseIterable {
         case name, listen, checkpointListen = "checkpoint-listen", stateFolder = "state-folder", runtimeFolder = "runtime-folder", socket,
             tls, arbiter,
-            peers, detectionMilliseconds = "detection-ms", stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
+            peers, detectionMilliseconds = "detection-ms", longestSilenceMilliseconds = "detection-max-ms",
+            stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
             copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot,
             checkpoint, reprotect, backups
     }
@@ -136,6 +139,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         arbiter = try values.decode(ArbiterConfiguration.self, forKey: .arbiter)
         peers = try values.decodeIfPresent([PeerConfiguration].self, forKey: .peers) ?? []
         detectionMilliseconds = try values.number(forKey: .detectionMilliseconds) ?? 150
+        longestSilenceMilliseconds = try values.number(forKey: .longestSilenceMilliseconds) ?? 4 * detectionMilliseconds
         stagingMebibytes = try values.decodeIfPresent(Int.self, forKey: .stagingMebibytes) ?? 256
         outputMebibytes = try values.decodeIfPresent(Int.self, forKey: .outputMebibytes) ?? 64
         copyThreads = try values.decodeIfPresent(Int.self, forKey: .copyThreads) ?? 2
@@ -235,6 +239,9 @@ public struct DaemonConfiguration: Codable, Sendable {
         try demand(
             (arbiter.etcd?.isEmpty == false) != (arbiter.folder != nil), "`arbiter` needs either `etcd` (a list of URLs) or `folder`")
         try demand(detectionMilliseconds >= 50 && detectionMilliseconds <= 60_000, "`detection-ms` must lie between 50 and 60000")
+        try demand(
+            longestSilenceMilliseconds >= detectionMilliseconds && longestSilenceMilliseconds <= 240_000,
+            "`detection-max-ms` must lie between `detection-ms` and 240000")
         try demand(stagingMebibytes >= 16 && stagingMebibytes <= 65_536, "`staging-mib` must lie between 16 and 65536")
         try demand(outputMebibytes >= 1 && outputMebibytes <= 4_096, "`output-mib` must lie between 1 and 4096")
         try disks.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }

@@ -173,6 +173,7 @@ extension PrimarySession {
         case .heartbeat(let beat):
             // A heartbeat thread that outlives its stuck session is no sign of life.
             guard beat.progressAge <= timing.detection else { return }
+            publish { [core] in $0.silenceLimitMilliseconds = MonotonicClock.milliseconds(core.silenceLimit) }
             if let condition = beat.condition.flatMap({ BackupCondition(word: $0, committed: beat.committed) }) {
                 try happen(.heartbeat(condition))
             }

@@ -163,7 +163,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         self.ownProcess = ownProcess
         self.context = context
         mailbox = try Mailbox()
-        timing = ProtocolTiming(detection: context.detectionNanoseconds)
+        timing = context.timing(detection: context.detectionNanoseconds)
         var status = MachineStatus(name: request.name, role: .primary, state: .starting, protected: false, message: "examining the machine")
         status.peer = request.backup
         status.intervalMilliseconds = request.intervalMilliseconds > 0 ? request.intervalMilliseconds : nil

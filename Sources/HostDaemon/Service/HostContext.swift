@@ -3,6 +3,7 @@ internal import Links
 internal import Logging
 internal import NIOPosix
 internal import Synchronization
+internal import UnderstudyCore
 
 typealias EventLevel = Logger.Level
 
@@ -51,6 +52,11 @@ final class HostContext: Sendable {
             throw HostDaemonError(.refused, "no peer named \(name) is configured on \(configuration.name); configured are: \(known)")
         }
         return peer
+    }
+
+    /// The protocols' time limits when the peer suspects after so many nanoseconds.
+    func timing(detection: UInt64) -> ProtocolTiming {
+        ProtocolTiming(detection: detection, longestSilence: UInt64(configuration.longestSilenceMilliseconds * 1e6))
     }
 
     var detectionNanoseconds: UInt64 { UInt64(configuration.detectionMilliseconds * 1e6) }

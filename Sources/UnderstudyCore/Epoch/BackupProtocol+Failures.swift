@@ -28,6 +28,12 @@ extension BackupProtocol {
         return []
     }
 
+    /// A long epoch may fill the link so that heartbeats are late: whoever sends it lives.
+    mutating func streamAdvanced(now: UInt64) -> [BackupAction] {
+        detector.heard(now: now, isBeat: false)
+        return []
+    }
+
     mutating func channelClosed(now: UInt64) -> [BackupAction] {
         switch state {
         case .preparing, .synchronising, .rehearsed: return suspect(.channelClosed)

@@ -26,12 +26,17 @@ public struct BackupProtocol: Sendable, Hashable {
         record = configuration.record
         nonces = NonceSequence(seed: configuration.nonceSeed)
         conversation = ArbiterConversation(retry: configuration.timing.arbiterRetry)
-        detector = FailureDetector(limit: configuration.timing.detection, ownPause: configuration.timing.ownPause, now: now)
+        let timing = configuration.timing
+        detector = FailureDetector(
+            limit: timing.detection, longestLimit: timing.longestSilence, ownPause: timing.ownPause, now: now)
         // The record comes from the peer.
         if record.backup != configuration.host || record.owner == configuration.host || !record.confirmed {
             state = .failed(.protocolViolation("the primary's record does not permit \(configuration.host) as backup"))
         }
     }
+
+    /// The silence of the primary that is borne now, nanoseconds.
+    public var silenceLimit: UInt64 { detector.currentLimit }
 
     /// What the next heartbeat says.
     public var condition: BackupCondition {
@@ -64,6 +69,7 @@ public struct BackupProtocol: Sendable, Hashable {
         case .epochTorn(let identity, let reason): torn(identity, reason)
         case .epochApplied(let epoch): applied(epoch)
         case .heartbeat(let age): heartbeat(age: age, now: now)
+        case .streamAdvanced: streamAdvanced(now: now)
         case .takeoverRequested(let request): takeoverRequested(request)
         case .switchoverAnnounced: switchoverAnnounced()
         case .primaryChannelClosed: channelClosed(now: now)

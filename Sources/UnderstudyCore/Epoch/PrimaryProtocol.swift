@@ -44,7 +44,9 @@ public struct PrimaryProtocol: Sendable, Hashable {
         self.configuration = configuration
         nonces = NonceSequence(seed: configuration.nonceSeed)
         conversation = ArbiterConversation(retry: configuration.timing.arbiterRetry)
-        detector = FailureDetector(limit: configuration.timing.backupSuspicion, ownPause: configuration.timing.ownPause, now: now)
+        let timing = configuration.timing
+        detector = FailureDetector(
+            limit: timing.backupSuspicion, longestLimit: timing.longestSilence / 10 * 7, ownPause: timing.ownPause, now: now)
     }
 
     /// The epoch whose cut may be made now; nil while one is in flight or the session is not protected.
@@ -58,6 +60,9 @@ public struct PrimaryProtocol: Sendable, Hashable {
 
     /// The last epoch that the backup holds for certain, 0 before the first.
     public var acknowledgedEpoch: UInt64 { acknowledged }
+
+    /// The silence of the backup that is borne now, nanoseconds.
+    public var silenceLimit: UInt64 { detector.currentLimit }
 
     /// Begins protection: reads the record, creates it if absent, permits the backup, then `prepareBackup`.
     public mutating func begin(now: UInt64) -> [PrimaryAction] {

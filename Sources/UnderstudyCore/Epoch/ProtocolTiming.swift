@@ -4,6 +4,8 @@
 public struct ProtocolTiming: Sendable, Hashable {
     /// Silence after which the backup suspects the primary.
     public var detection: UInt64
+    /// Silence after which either host suspects the other however irregularly signs of life came before: 0.7 of it for the primary.
+    public var longestSilence: UInt64
     /// Silence after which the primary suspects the backup: 0.7 of `detection`, so that the running guest wins in a mere link cut.
     public var backupSuspicion: UInt64
     /// Silence of either host that is borne while nothing is held back yet: launching QEMUs keeps a host busy, and nobody waits for a takeover.
@@ -25,9 +27,12 @@ public struct ProtocolTiming: Sendable, Hashable {
     private static let longestDetection: UInt64 = 3_600_000_000_000
 
     /// The limits that follow from the detection time (default 150 ms). `tick` must come at least every `detection / 10`.
-    public init(detection wanted: UInt64 = 150_000_000) {
+    ///
+    /// - Parameter longestSilence: the bound of the adaptive detection; by default four times the detection time.
+    public init(detection wanted: UInt64 = 150_000_000, longestSilence: UInt64? = nil) {
         let detection = min(wanted, Self.longestDetection)
         self.detection = detection
+        self.longestSilence = max(detection, min(longestSilence ?? detection * 4, Self.longestDetection))
         backupSuspicion = detection / 10 * 7
         establishingPatience = detection * 20
         establishingCut = establishingPatience / 3

@@ -91,6 +91,11 @@ extension Simulation {
         case .activationFails: activationFails = true
         case .epochTorn: tearNext = true
         case .standbyDiesLate: diesWhileActivating = true
+        case .blipOfASecond, .blipOfTwoSeconds:
+            let end = now + (fault == .blipOfASecond ? 1000 : 2000) * Self.millisecond
+            (linkCutUntil[.primary], linkCutUntil[.backup]) = (end, end)
+        case .primarySleepsASecond: frozenUntil[.primary] = now + 1000 * Self.millisecond
+        case .backupSleepsASecond: frozenUntil[.backup] = now + 1000 * Self.millisecond
         case .guestExits:
             guestAlive = false
             schedule(.primary, after: 0, .primary(.guestFailed(.exited)))

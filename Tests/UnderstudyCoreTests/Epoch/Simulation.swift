@@ -18,6 +18,7 @@ struct Simulation {
         case linkCut, cutToBackup, cutToPrimary, channelCloses, primaryFreezes, backupFreezes, primaryLosesArbiter, backupLosesArbiter
         case guestExits, guestHangs, guestShutsDown, unprotect, standbyDies, backupOutOfMemory, activationFails, epochTorn, standbyDiesLate
         case switchover, hastySwitchover
+        case blipOfASecond, blipOfTwoSeconds, primarySleepsASecond, backupSleepsASecond
     }
 
     enum Work {
