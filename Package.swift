@@ -42,7 +42,7 @@ let package = Package(
         .target(name: "Links", dependencies: ["COpenSSL", "LinuxShim", "UnderstudyCore"] + nio, swiftSettings: settings),
         .target(name: "NBD", dependencies: ["LinuxShim"], exclude: ["README.md"], swiftSettings: settings),
         .target(name: "Packing", dependencies: ["CLZ4", "CZstd", "UnderstudyCore"], swiftSettings: settings),
-        .target(name: "Arbiter", dependencies: ["UnderstudyCore"], swiftSettings: settings),
+        .target(name: "Arbiter", dependencies: ["COpenSSL", "UnderstudyCore"], swiftSettings: settings),
         .target(name: "HostCertificates", dependencies: ["COpenSSL"], swiftSettings: settings),
         .target(name: "Systemd", dependencies: [logging], swiftSettings: settings),
         .executableTarget(

@@ -10,6 +10,10 @@ public struct ArbiterError: Error, Sendable, CustomStringConvertible {
         case badConfiguration
         case notShared
         case inputOutput
+        /// An older state of the arbiter answered than was seen before.
+        case wentBack
+        /// etcd wants a user, or does not take the one that was named any more.
+        case unauthenticated
     }
 
     public let code: Code

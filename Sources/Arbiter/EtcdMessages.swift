@@ -10,12 +10,15 @@ enum EtcdMessages {
     struct KeyValue: Decodable {
         let key: Data
         let value: Data
+        let mod_revision: String?
     }
 
     struct RangeResponse: Decodable {
         let header: Header
         let kvs: [KeyValue]?
     }
+
+    struct AuthenticateResponse: Decodable { let token: String }
 
     struct TransactionRangeResponse: Decodable { let kvs: [KeyValue]? }
 

@@ -10,20 +10,25 @@ struct HTTPExchange: ~Copyable {
     private let descriptor: Int32
     private let endpoint: HTTPEndpoint
     private let deadline: Deadline
+    /// Nil for plain HTTP.
+    private let tls: TLSConnection?
 
     /// Connects; throws `unreachable` or `timedOut`. Nothing has been asked when it throws.
-    init(to endpoint: HTTPEndpoint, connectTimeout: UInt64, deadline: Deadline) throws(ArbiterError) {
+    init(to endpoint: HTTPEndpoint, connectTimeout: UInt64, deadline: Deadline, security: EtcdSecurity) throws(ArbiterError) {
         self.endpoint = endpoint
         self.deadline = deadline
-        descriptor = try Self.connect(to: endpoint, deadline: deadline.limited(to: connectTimeout))
+        (descriptor, tls) = try Self.open(endpoint, connectTimeout: connectTimeout, deadline: deadline, security: security)
     }
 
     deinit { close(descriptor) }
 
     /// Posts a JSON body and returns the answer's body; throws if the status is not 200.
-    func post(_ path: String, body: Data) throws(ArbiterError) -> Data {
+    ///
+    /// - Parameter token: what etcd gave for the user's password.
+    func post(_ path: String, body: Data, token: String? = nil) throws(ArbiterError) -> Data {
+        let authorization = token.map { "Authorization: \($0)\r\n" } ?? ""
         let head =
-            "POST \(path) HTTP/1.0\r\nHost: \(endpoint.authority)\r\nContent-Type: application/json\r\nContent-Length: \(body.count)\r\n\r\n"
+            "POST \(path) HTTP/1.0\r\nHost: \(endpoint.authority)\r\nContent-Type: application/json\r\n\(authorization)Content-Length: \(body.count)\r\n\r\n"
         try send(Data(head.utf8) + body)
         return try parse(receive())
     }
@@ -71,6 +76,25 @@ struct HTTPExchange: ~Copyable {
             .unreachable, "The arbiter \(endpoint.authority) cannot be reached (\(reason)); check that it runs and the network.")
     }
 
+    private static func open(
+        _ endpoint: HTTPEndpoint, connectTimeout: UInt64, deadline: Deadline, security: EtcdSecurity
+    ) throws(ArbiterError) -> (Int32, TLSConnection?) {
+        let descriptor = try connect(to: endpoint, deadline: deadline.limited(to: connectTimeout))
+        guard endpoint.isSecure else { return (descriptor, nil) }
+        do { return (descriptor, try shakeHands(descriptor, endpoint, deadline, security)) } catch {
+            close(descriptor)
+            throw error
+        }
+    }
+
+    private static func shakeHands(
+        _ descriptor: Int32, _ endpoint: HTTPEndpoint, _ deadline: Deadline, _ security: EtcdSecurity
+    ) throws(ArbiterError) -> TLSConnection {
+        let tls = try TLSConnection(descriptor: descriptor, endpoint: endpoint, security: security)
+        while case .wants(let events) = try tls.handshake() { try wait(descriptor, for: events, deadline: deadline, endpoint: endpoint) }
+        return tls
+    }
+
     private static func wait(_ descriptor: Int32, for events: Int16, deadline: Deadline, endpoint: HTTPEndpoint) throws(ArbiterError) {
         while true {
             var poller = pollfd(fd: descriptor, events: events, revents: 0)
@@ -89,6 +113,7 @@ struct HTTPExchange: ~Copyable {
 
     private func send(_ data: Data) throws(ArbiterError) {
         let bytes = [UInt8](data)
+        if let tls { return try send(bytes, over: tls) }
         var sent = 0
         while sent < bytes.count {
             try Self.wait(descriptor, for: Int16(POLLOUT), deadline: deadline, endpoint: endpoint)
@@ -100,7 +125,37 @@ struct HTTPExchange: ~Copyable {
         }
     }
 
+    private func send(_ bytes: [UInt8], over tls: TLSConnection) throws(ArbiterError) {
+        var sent = 0
+        while sent < bytes.count {
+            switch try tls.write(bytes[sent...]) {
+            case .done(let count): sent += count
+            case .wants(let events): try Self.wait(descriptor, for: events, deadline: deadline, endpoint: endpoint)
+            case .ended: throw ArbiterError(.unreachable, "The arbiter \(endpoint.authority) ended the connection; look at its log.")
+            }
+        }
+    }
+
+    private func receive(over tls: TLSConnection) throws(ArbiterError) -> [UInt8] {
+        var received: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 16 * 1024)
+        while true {
+            switch try tls.read(&buffer) {
+            case .done(let count): received.append(contentsOf: buffer[..<count])
+            case .wants(let events): try Self.wait(descriptor, for: events, deadline: deadline, endpoint: endpoint)
+            case .ended: return received
+            }
+            try demandModest(received)
+        }
+    }
+
+    private func demandModest(_ received: [UInt8]) throws(ArbiterError) {
+        guard received.count > Self.responseLimit else { return }
+        throw ArbiterError(.badAnswer, "\(endpoint.authority) answered more than \(Self.responseLimit) bytes; is it an etcd?")
+    }
+
     private func receive() throws(ArbiterError) -> [UInt8] {
+        if let tls { return try receive(over: tls) }
         var received: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 16 * 1024)
         while true {
@@ -113,9 +168,7 @@ struct HTTPExchange: ~Copyable {
                 throw Self.inputOutput("recv", errno)
             }
             received.append(contentsOf: buffer[..<count])
-            guard received.count <= Self.responseLimit else {
-                throw ArbiterError(.badAnswer, "\(endpoint.authority) answered more than \(Self.responseLimit) bytes; is it an etcd?")
-            }
+            try demandModest(received)
         }
     }
 
@@ -133,7 +186,10 @@ struct HTTPExchange: ~Copyable {
         let body = Data(bytes[end.upperBound...])
         guard code == 200 else {
             let text = String(decoding: body.prefix(300), as: UTF8.self)
-            throw ArbiterError(.refused, "\(endpoint.authority) answered with status \(code): \(text)")
+            // What the gateway makes of a missing, unknown or outdated token (grpc-gateway's Unauthenticated, and etcd's own words).
+            let lacksUser = code == 401 || text.contains("user name is empty") || text.contains("auth token") || text.contains("auth store")
+            throw ArbiterError(
+                lacksUser ? .unauthenticated : .refused, "\(endpoint.authority) answered with status \(code): \(text)")
         }
         try checkLength(lines.dropFirst(), body: body)
         return body

@@ -62,7 +62,8 @@ struct EtcdNonsenseTests {
     }
 
     @Test(arguments: [
-        "https://x:1", "http://x", "http://:1", "http://x:0", "http://x:99999", "x:1", "http://a b:1", "http://x:1/y", "http://1::2:3",
+        "https://x", "ftp://x:1", "http://x", "http://:1", "http://x:0", "http://x:99999", "x:1", "http://a b:1", "http://x:1/y",
+        "http://1::2:3",
     ])
     func `an endpoint in another form is refused`(_ endpoint: String) {
         #expect(throws: ArbiterError.self) { try EtcdArbiter(endpoints: [endpoint]) }

@@ -51,13 +51,6 @@ public struct DaemonConfiguration: Codable, Sendable {
         public var key: String
     }
 
-    public struct ArbiterConfiguration: Codable, Sendable {
-        /// `http://address:port` of etcd members; they are tried in order.
-        public var etcd: [String]?
-        /// A folder on storage that both hosts share.
-        public var folder: String?
-    }
-
     public struct PeerConfiguration: Codable, Sendable {
         public var name: String
         public var control: String
@@ -185,7 +178,7 @@ public struct DaemonConfiguration: Codable, Sendable {
     private static func rejectUnknownKeys(in table: TOMLTable, path: String) throws(HostDaemonError) {
         try reject(table, "", CodingKeys.allCases.map(\.rawValue), path)
         try reject(table["tls"]?.table, "tls.", ["authority", "certificate", "key"], path)
-        try reject(table["arbiter"]?.table, "arbiter.", ["etcd", "folder"], path)
+        try reject(table["arbiter"]?.table, "arbiter.", ArbiterConfiguration.keys, path)
         try reject(table["metrics"]?.table, "metrics.", ["listen"], path)
         try reject(table["fencing"]?.table, "fencing.", FencingConfiguration.keys, path)
         try reject(table["autopilot"]?.table, "autopilot.", AutopilotLimits.keys, path)
@@ -236,8 +229,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         for file in [tls.authority, tls.certificate, tls.key] {
             try demand(FileManager.default.isReadableFile(atPath: file), "the TLS file \(file) is missing or cannot be read")
         }
-        try demand(
-            (arbiter.etcd?.isEmpty == false) != (arbiter.folder != nil), "`arbiter` needs either `etcd` (a list of URLs) or `folder`")
+        try arbiter.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }
         try demand(detectionMilliseconds >= 50 && detectionMilliseconds <= 60_000, "`detection-ms` must lie between 50 and 60000")
         try demand(
             longestSilenceMilliseconds >= detectionMilliseconds && longestSilenceMilliseconds <= 240_000,

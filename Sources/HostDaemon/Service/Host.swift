@@ -30,7 +30,7 @@ public final class Host: Sendable {
         let registry = MachineRegistry()
         self.registry = registry
         let context = HostContext(
-            configuration: configuration, events: EventLog(logger: logger), arbiter: try Self.arbiter(configuration.arbiter),
+            configuration: configuration, events: EventLog(logger: logger), arbiter: try Self.arbiter(configuration),
             tls: ControlTLS(
                 authorityFile: configuration.tls.authority, certificateFile: configuration.tls.certificate, keyFile: configuration.tls.key),
             heartbeats: try HeartbeatService(intervalMilliseconds: configuration.detectionMilliseconds / 5), faults: try FaultPoints(),
@@ -112,10 +112,13 @@ public final class Host: Sendable {
         MetricsServer.Page(status: health.isWell ? .ok : .serviceUnavailable, body: health.text)
     }
 
-    private static func arbiter(_ configuration: DaemonConfiguration.ArbiterConfiguration) throws(HostDaemonError) -> any ArbiterClient {
+    private static func arbiter(_ configuration: DaemonConfiguration) throws(HostDaemonError) -> any ArbiterClient {
+        let arbiter = configuration.arbiter
         do throws(ArbiterError) {
-            if let endpoints = configuration.etcd { return try EtcdArbiter(endpoints: endpoints) }
-            return try FileArbiter(folder: configuration.folder ?? "")
+            guard let endpoints = arbiter.etcd else { return try FileArbiter(folder: arbiter.folder ?? "") }
+            return try EtcdArbiter(
+                endpoints: endpoints, security: arbiter.security,
+                history: try EtcdHistory(path: "\(configuration.stateFolder)/etcd-seen.json"))
         } catch {
             throw HostDaemonError(.configuration, "the arbiter cannot be used: \(error)", cause: error)
         }
