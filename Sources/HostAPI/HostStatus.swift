@@ -39,6 +39,8 @@ public struct MachineStatus: Codable, Sendable, Equatable {
     public var output: OutputStatistics?
     public var synchronisation: SynchronisationProgress?
     public var takeover: TakeoverTimes?
+    /// What the guest's clock has lost in pauses on this host; nil before the first.
+    public var clock: ClockStatus?
     /// The silence of the other host after which it is suspected, as its signs of life come now; nil before the first.
     public var silenceLimitMilliseconds: Double?
     /// The replicated disks of a machine that runs here; nil when nothing is replicated.
@@ -255,6 +257,22 @@ public struct SynchronisationProgress: Codable, Sendable, Equatable {
         self.remainingBytes = remainingBytes
         self.bytesPerSecond = bytesPerSecond
         self.remainingSeconds = remainingSeconds
+    }
+}
+
+/// A guest's clock, which stands still while the guest does.
+public struct ClockStatus: Codable, Sendable, Equatable {
+    /// The pauses of all checkpoints on this host, and the gap of a takeover.
+    public var lostSeconds: Double
+    /// What the guest's agent took back of it.
+    public var correctedSeconds: Double
+    /// Why the last correction was not possible.
+    public var reason: String?
+
+    public init(lostSeconds: Double, correctedSeconds: Double, reason: String?) {
+        self.lostSeconds = lostSeconds
+        self.correctedSeconds = correctedSeconds
+        self.reason = reason
     }
 }
 

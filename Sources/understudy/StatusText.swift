@@ -88,6 +88,11 @@ enum StatusText {
                     progress.bytesPerSecond / 1_048_576,
                     progress.remainingSeconds.map { String(format: ", %.0f s left", $0) } ?? ""))
         }
+        if let clock = machine.clock {
+            lines.append(
+                String(format: "  guest's clock: %.3f s lost in pauses, %.3f s of it taken back", clock.lostSeconds, clock.correctedSeconds)
+            )
+        }
         if let search = machine.reprotection {
             lines.append(
                 String(

@@ -125,7 +125,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "detection-max-ms = 100", "detection-ms = nan", "detection-ms = inf", "detection-ms = 1", "staging-mib = 9999999",
+        "clock-step-ms = 5", "detection-max-ms = 100", "detection-ms = nan", "detection-ms = inf", "detection-ms = 1",
+        "staging-mib = 9999999",
         "copy-threads = 0", "listen = \"x\"",
     ])
     func `an impossible value is refused with its key`(_ line: String) {

@@ -46,6 +46,7 @@ struct ReprotectionTests {
         try pair.startClients()
         try pair.protect()
         try pair.awaitEpochs(5)
+        #expect(pair.status(.first)?.clock?.lostSeconds ?? 0 > 0, "the guest stood still for five checkpoints")
         let generation = try #require(try pair.record()?.generation)
         for pid in pair.machines(on: .second) { Glibc.kill(pid, SIGKILL) }
         try pair.wait(seconds: 60, for: "protection in a later generation") {

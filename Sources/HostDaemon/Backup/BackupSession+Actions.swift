@@ -232,6 +232,12 @@ extension BackupSession {
         }
     }
 
+    /// The guest's clock goes on from the last epoch, which was cut a little before it was applied here.
+    private var clockLost: UInt64 {
+        let (running, committed) = shared.withLock { ($0.status.takeover?.runningAtNanoseconds ?? 0, $0.lastCommit) }
+        return committed > 0 && running > committed ? running - committed : 0
+    }
+
     /// From here on this host is the machine's primary, without a backup.
     private func becameActive() {
         context.faults.pass(.takeoverConfirmed)
@@ -245,7 +251,7 @@ extension BackupSession {
             epoch: status.epoch,
             times: status.takeover, version: preparation.machine.version.description,
             intervalMilliseconds: order?.interval ?? 0, protectBack: order?.protectBack ?? false, sharedDisks: hasSharedDisks,
-            formerDisks: formerDisks)
+            formerDisks: formerDisks, clockLost: clockLost)
         do throws(HostDaemonError) {
             try context.promote(machine, context)
         } catch {

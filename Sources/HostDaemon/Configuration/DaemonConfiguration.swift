@@ -20,6 +20,8 @@ public struct DaemonConfiguration: Codable, Sendable {
     public var detectionMilliseconds: Double
     /// Silence in milliseconds that is borne at most when signs of life come irregularly.
     public var longestSilenceMilliseconds: Double
+    /// What a guest's clock must have lost, in milliseconds, before its agent is asked to set it; 0: it never is.
+    public var clockStepMilliseconds: Double
     /// Largest amount of changed memory that one epoch may hold, in MiB.
     public var stagingMebibytes: Int
     /// Largest amount of held output, in MiB.
@@ -115,6 +117,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         case name, listen, checkpointListen = "checkpoint-listen", stateFolder = "state-folder", runtimeFolder = "runtime-folder", socket,
             tls, arbiter,
             peers, detectionMilliseconds = "detection-ms", longestSilenceMilliseconds = "detection-max-ms",
+            clockStepMilliseconds = "clock-step-ms",
             stagingMebibytes = "staging-mib", outputMebibytes = "output-mib",
             copyThreads = "copy-threads", standby, metrics, disks, fencing, autopilot,
             checkpoint, reprotect, backups
@@ -133,6 +136,7 @@ public struct DaemonConfiguration: Codable, Sendable {
         peers = try values.decodeIfPresent([PeerConfiguration].self, forKey: .peers) ?? []
         detectionMilliseconds = try values.number(forKey: .detectionMilliseconds) ?? 150
         longestSilenceMilliseconds = try values.number(forKey: .longestSilenceMilliseconds) ?? 4 * detectionMilliseconds
+        clockStepMilliseconds = try values.number(forKey: .clockStepMilliseconds) ?? 500
         stagingMebibytes = try values.decodeIfPresent(Int.self, forKey: .stagingMebibytes) ?? 256
         outputMebibytes = try values.decodeIfPresent(Int.self, forKey: .outputMebibytes) ?? 64
         copyThreads = try values.decodeIfPresent(Int.self, forKey: .copyThreads) ?? 2
@@ -234,6 +238,9 @@ public struct DaemonConfiguration: Codable, Sendable {
         try demand(
             longestSilenceMilliseconds >= detectionMilliseconds && longestSilenceMilliseconds <= 240_000,
             "`detection-max-ms` must lie between `detection-ms` and 240000")
+        try demand(
+            clockStepMilliseconds == 0 || (clockStepMilliseconds >= 10 && clockStepMilliseconds <= 60_000),
+            "`clock-step-ms` must be 0, or lie between 10 and 60000")
         try demand(stagingMebibytes >= 16 && stagingMebibytes <= 65_536, "`staging-mib` must lie between 16 and 65536")
         try demand(outputMebibytes >= 1 && outputMebibytes <= 4_096, "`output-mib` must lie between 1 and 4096")
         try disks.validate { (condition, message) throws(HostDaemonError) in try demand(condition, message) }

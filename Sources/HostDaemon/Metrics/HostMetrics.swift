@@ -105,6 +105,12 @@ struct HostMetrics {
             $0.status.disks?.first.map { Double($0.backlogBytes) }
         }
         gauge(&out, "understudy_machine_device_state_bytes", "Size of the last device state.") { $0.deviceStateBytes.map { Double($0) } }
+        counter(&out, "understudy_machine_clock_lost_seconds_total", "What the guest's clock has lost in pauses on this host.") {
+            $0.clockLostSeconds
+        }
+        counter(&out, "understudy_machine_clock_corrected_seconds_total", "What the guest's agent has taken back of it.") {
+            $0.status.clock?.correctedSeconds
+        }
         histogram(&out, "understudy_machine_pause_seconds", "How long the guest stood still, QEMU's STOP to RESUME.", \.pause)
         histogram(&out, "understudy_machine_epoch_seconds", "From one cut to the next.", \.epoch)
         histogram(&out, "understudy_machine_commit_seconds", "From the cut to the backup's acknowledgement.", \.commit)

@@ -10,6 +10,8 @@ struct MachineMetrics: Sendable {
     var decisions: [String: UInt64] = [:]
     var sentBytes: UInt64?
     var deviceStateBytes: Int?
+    /// What the guest's clock has lost.
+    var clockLostSeconds: Double?
     /// Seconds since the last epoch was committed; nil before the first.
     var lastCommitAge: Double?
     var output: OutputStatistics?

@@ -151,12 +151,14 @@ extension PrimarySession {
 
     private func record(_ cut: CheckpointEngine.Cut, epoch: UInt64) {
         cutAt[epoch] = cut.stoppedAt
+        if let pause = cut.pauseMicroseconds, pause > 0 { clock.add(UInt64(pause) * 1000) }
         let previous = lastCut
         lastCut = cut.stoppedAt
         observe(cut, epoch: epoch, previous: previous)
         wasSkipped = false
         shared.withLock { shared in
             shared.checkpoints += 1
+            shared.clockLost = clock.lost
             shared.deviceStateBytes = cut.deviceStateBytes
             shared.dirty.add(Double(cut.dirtyPages))
             shared.histograms.dirtyPages.add(Double(cut.dirtyPages))

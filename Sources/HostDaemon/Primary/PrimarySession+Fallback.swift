@@ -24,6 +24,7 @@ extension PrimarySession {
         let status = session.status
         predecessor = Predecessor(record: record, saved: session.saved, takeover: status.takeover, epoch: status.epoch)
         formerDisks = session.formerDisks
+        (clock, clockTold) = (session.clock, session.clockTold)
         publish { $0.takeover = status.takeover }
     }
 

@@ -32,6 +32,7 @@ extension PrimarySession {
 
     /// What no event tells: a link that swallows epochs, a monitor that is gone while QEMU lives.
     private func watch(_ now: UInt64) throws(HostDaemonError) {
+        if !isHeld { correctClock() }
         switch core.state {
         case .rehearsed, .protected, .switchingOver: break
         case .solo where mayHaveChanged: return protectChangedMachine()
@@ -135,6 +136,8 @@ extension PrimarySession {
         case .giveWay: if isEstablishing { throw HostDaemonError(.cancelled, "the operator protects it") }
         case .disksBroken(let reason): try disksBroke(reason)
         case .outputWaits(let epoch): outputWaits(after: epoch)
+        case .clockSet(let owed): clockSet(owed)
+        case .clockNotSet(let reason): clockNotSet(reason)
         case .imagesHold(let identity): try happen(.acknowledged(identity))
         case .gateDisturbed(let reason):
             report("gate-disturbed", "somebody changed the guest's tap, so its output may leave unheld: \(reason)", level: .critical)

@@ -26,6 +26,9 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         case cancel
         case gateDisturbed(String)
         case disksBroken(String)
+        /// The guest's agent took back so many nanoseconds.
+        case clockSet(UInt64)
+        case clockNotSet(String)
         /// The shared images have everything that the guest wrote until this epoch's end.
         case imagesHold(EpochIdentity)
         /// A frame was held back that belongs to an epoch after the named one, the first of its epoch at its card.
@@ -44,6 +47,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var commit = SampleWindow()
         var dirty = SampleWindow()
         var checkpoints: UInt64 = 0
+        /// Nanoseconds that the guest's clock has lost.
+        var clockLost: UInt64 = 0
         var deviceStateBytes = 0
         /// How often each reason decided when an epoch ended; the last one, with the length meant, in milliseconds.
         var decisions: [EpochDecision.Reason: UInt64] = [:]
@@ -145,6 +150,9 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     let occasion: RenewedProtection.Occasion?
     /// The images that the backup's own guest had before this host took over from it.
     var formerDisks: FormerDisks?
+    /// What the guest's clock has lost here, and the last reason why that was not taken back.
+    var clock: ClockDebt
+    var clockTold: String?
     /// The operator wants this protection to end, in whatever state that word met it.
     var unprotectAsked = false
     /// Kept so that a QEMU which this daemon started itself is reaped when it ends.
@@ -164,6 +172,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         self.context = context
         mailbox = try Mailbox()
         timing = context.timing(detection: context.detectionNanoseconds)
+        clock = ClockDebt(step: UInt64(context.configuration.clockStepMilliseconds * 1e6))
         var status = MachineStatus(name: request.name, role: .primary, state: .starting, protected: false, message: "examining the machine")
         status.peer = request.backup
         status.intervalMilliseconds = request.intervalMilliseconds > 0 ? request.intervalMilliseconds : nil
@@ -187,6 +196,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         request.sharedDisks = machine.sharedDisks
         try self.init(request: request, qmpPath: machine.qmp, ownProcess: machine.process, context: context)
         formerDisks = machine.formerDisks
+        clock.add(machine.clockLost)
     }
 
     /// Looks after a guest that this host took over and that has no backup.
@@ -292,6 +302,11 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         let (snapshot, output, writes) = shared.withLock { shared in
             var status = shared.status
             status.compression = shared.transmission?.status
+            if shared.clockLost > 0 {
+                status.clock = ClockStatus(
+                    lostSeconds: Double(shared.clockLost) / 1e9, correctedSeconds: status.clock?.correctedSeconds ?? 0,
+                    reason: status.clock?.reason)
+            }
             if shared.checkpoints > 0 {
                 status.checkpoints = CheckpointStatistics(
                     count: shared.checkpoints, pauseMilliseconds: shared.pause.quantiles, epochMilliseconds: shared.epoch.quantiles,
@@ -335,6 +350,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
             var metrics = MachineMetrics(status: shared.status)
             guard shared.checkpoints > 0 else { return (metrics, shared.output, shared.writes) }
             metrics.checkpoints = shared.checkpoints
+            metrics.clockLostSeconds = Double(shared.clockLost) / 1e9
             metrics.histograms = shared.histograms
             metrics.sentBytes = shared.sentBytes
             metrics.status.compression = shared.transmission?.status

@@ -29,4 +29,6 @@ struct TakenOverMachine: Sendable {
     var sharedDisks: Bool? = nil
     /// The images that its former primary left behind.
     var formerDisks: FormerDisks?
+    /// Nanoseconds between the epoch from which the guest went on and its first instant here.
+    var clockLost: UInt64 = 0
 }
