@@ -83,7 +83,10 @@ import Testing
                 "tap0" = "tap9"
                 [standby.bridges]
                 "br0" = "br7"
+                [standby.netdevs]
+                net1 = "stream,server=off,addr.type=unix,addr.path=/run/switch.sock"
                 """)
+        #expect(configuration.standby.netdevs == ["net1": "stream,server=off,addr.type=unix,addr.path=/run/switch.sock"])
         #expect(configuration.standby.bridge == "br1")
         #expect(configuration.standby.paths == ["/images/a.iso": "/mirror/a.iso"])
         #expect(configuration.standby.taps == ["tap0": "tap9"])

@@ -34,7 +34,8 @@ struct SwitchedCardTests {
         #expect(verdicts.count == 2 && verdicts.allSatisfy(\.passed), "\(verdicts.map(\.json))\n\(pair.logs)")
     }
 
-    /// The guest comes back to its first host, so that a machine that was a standby once is protected, and is given up in good order at last.
+    /// The guest comes back to its first host by a switchover, so that a machine that was a standby once is protected, and is given up in good
+    /// order at last.
     @Test(.enabled(if: Requirements.qemu10 != nil, "needs UNDERSTUDY_QEMU_10, which scripts/fetch-qemu10 prints"))
     func aCardOnNoTapSurvivesItsHostAndUnprotectLeavesNothing() throws {
         let pair = try ProtectedLab(settings: ProtectedLab.patient, qemu: Requirements.qemu10!, secondNetwork: .switched)
@@ -49,12 +50,44 @@ struct SwitchedCardTests {
         #expect(verdicts.count == 2 && verdicts.allSatisfy(\.passed), "\(verdicts.map(\.json))\n\(pair.logs)")
 
         try pair.revive(.first)
+        try pair.startClients()
         try pair.protect()
         try pair.awaitEpochs(5)
         #expect(pair.status(.second)?.output?.cards.map(\.kind) == ["tap", "stream"])
-        let monitor = try #require(pair.status(.second)?.qemu?.qmp)
-        _ = try pair.daemon(.second).perform(.unprotect(name: ProtectedLab.machine))
+        _ = try pair.switchOver()
+        try pair.awaitReplies(after: MonotonicTime.now(), seconds: 60)
+        let moved = try pair.verdicts()
+        #expect(moved.count == 2 && moved.allSatisfy(\.passed), "\(moved.map(\.json))\n\(pair.logs)")
+
+        try pair.protect()
+        try pair.awaitEpochs(5)
+        let monitor = try #require(pair.status(.first)?.qemu?.qmp)
+        _ = try pair.daemon(.first).perform(.unprotect(name: ProtectedLab.machine))
         #expect(try left(in: monitor) == [])
+    }
+
+    /// The primary's daemon and the backup's host die together: nobody opens the gate but a daemon that has asked the arbiter.
+    @Test func aLaterDaemonFindsTheClosedFilterAndGoesOnAlone() throws {
+        let pair = try ProtectedLab(settings: ProtectedLab.patient, extraMonitor: true, secondNetwork: .switched)
+        try pair.startClients()
+        try pair.protect()
+        try pair.awaitEpochs(20)
+        kill(pair.daemon(.first).process.pid, SIGKILL)
+        try pair.kill(.second)
+        #expect(try left(in: pair.secondMonitor) == ["understudy-gate-net1", "understudy-in-net1", "understudy-out-net1"])
+        // What was released and on its way has come.
+        usleep(200_000)
+        let seen = replies(pair.furtherClients)
+        usleep(500_000)
+        #expect(replies(pair.furtherClients) == seen, "the gate is closed")
+
+        let restarted = MonotonicTime.now()
+        try pair.restart(.first)
+        try pair.awaitState(.unprotected, on: pair.daemon(.first))
+        try pair.awaitReplies(after: restarted, seconds: 60)
+        #expect(try left(in: pair.secondMonitor) == [])
+        let verdicts = try pair.verdicts()
+        #expect(verdicts.count == 2 && verdicts.allSatisfy(\.passed), "\(verdicts.map(\.json))\n\(pair.logs)")
     }
 
     /// The control: the judgement of the card's clients sees when what the guest sends there is not held.
@@ -88,6 +121,6 @@ struct SwitchedCardTests {
         defer { qmp.close() }
         let objects = try qmp.execute("qom-list", arguments: ["path": "/objects"]).array?.compactMap { $0["name"]?.string } ?? []
         let devices = try qmp.execute("query-chardev").array?.compactMap { $0["label"]?.string } ?? []
-        return (objects + devices).filter { $0.hasPrefix("understudy") }
+        return (objects + devices).filter { $0.hasPrefix("understudy") }.sorted()
     }
 }

@@ -67,9 +67,30 @@ import Testing
 
     @Test(arguments: [
         ("vhost-user", Refusal.Code.vhostUser), ("vhost-vdpa", .vdpa), ("user", .networkBackendNotTap), ("hubport", .networkBackendNotTap),
+        ("vde", .networkBackendNotTap), ("l2tpv3", .networkBackendNotTap),
     ])
     func otherNetworkBackendsThanTapsAreRefused(type: String, code: Refusal.Code) {
         #expect(codes { machine, _ in machine.networkBackends[0].type = type } == [code])
+    }
+
+    @Test func aUserNetworkIsRefusedWithItsReason() {
+        var machine = good
+        machine.networkBackends[0].type = "user"
+        #expect(refusals(machine: machine, host: host)[0].description.contains("connections live in this QEMU"))
+    }
+
+    /// Neither a tap nor its namespace is asked for.
+    @Test(arguments: ["stream", "dgram", "socket"]) func aNetdevOnNoTapNeedsAName(type: String) {
+        func codes(_ id: String) -> [Refusal.Code] {
+            self.codes { machine, host in
+                machine.networkBackends[0] = NetworkBackend(id: id, type: type)
+                machine.networkCards[0].backend = id
+                host.sharesNetworkNamespace = false
+            }
+        }
+        #expect(codes("n0").isEmpty && codes("hostnet0").isEmpty)
+        #expect(codes("#net012") == [.netdevWithoutName])
+        #expect(codes("a,b") == [.netdevWithoutName])
     }
 
     @Test func onlyTheTPMThatWritesMemoryIsRefused() {

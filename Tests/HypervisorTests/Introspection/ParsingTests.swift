@@ -86,6 +86,19 @@ import UnderstudyCore
         #expect(listing.backends.map(\.backend.queues) == [2, 1])
     }
 
+    /// Behind the type stands where the socket leads, as QEMU 7.2 and 10 list it.
+    @Test func theTypeOfASocketNetworkEndsAtItsAddress() {
+        let listing = NetworkListing(
+            parsing: """
+                virtio-net-pci.0: index=0,type=nic,model=virtio-net-pci,macaddr=52:54:00:77:00:02
+                 \\ net0: index=0,type=stream,unix:/run/a=b,c.sock
+                e1000.0: index=0,type=nic,model=e1000,macaddr=52:54:00:77:00:03
+                 \\ net1: index=0,type=socket,mcast=230.0.0.1:1234
+                """)
+        #expect(listing.cards.map(\.backend) == ["net0", "net1"])
+        #expect(listing.backends.map(\.backend.type) == ["stream", "socket"])
+    }
+
     @Test func aTapThatCameAsADescriptorIsNamed() {
         let listed = [(backend: NetworkBackend(id: "n0", type: "tap"), properties: ["fd": "25"])]
         let tap = OpenDescriptors(targets: [25: "/dev/net/tun", 26: "/dev/vhost-net"], tunInterfaces: [25: "vnet0", 30: "vnet1"])

@@ -70,6 +70,42 @@ import Testing
         #expect(taps[0].hasSuffix(",vhost=on,script=no,downscript=no") || taps[0].contains(",vhost=on"))
     }
 
+    @Test func `a netdev on no tap goes the same way on the standby, and is deaf until the takeover`() throws {
+        let line = try standby.derive(["-netdev", "stream,id=n1,server=off,addr.type=unix,addr.path=switch.sock"])
+        #expect(line.deafNetworks == ["n1"] && line.taps.isEmpty)
+        #expect(line.argv.contains("stream,id=n1,server=off,addr.type=unix,addr.path=/home/op/switch.sock"))
+        #expect(line.argv.contains("null,id=understudy-deaf-n1"))
+        #expect(line.argv.contains("filter-redirector,id=understudy-deaf-n1,netdev=n1,queue=all,outdev=understudy-deaf-n1"))
+        // A machine that was a standby once has these options itself.
+        let again = try standby.derive(Array(line.argv.dropFirst().dropLast(CommandLineFixture.own.count)))
+        #expect(again.argv == line.argv)
+        for value in ["dgram,id=n1,local.type=inet,local.host=::1,local.port=7", "socket,id=n1,mcast=230.0.0.1:1234"] {
+            #expect(try standby.derive(["-netdev", value]).argv.contains(value))
+        }
+    }
+
+    @Test func `a netdev on no tap can lead elsewhere on the standby`() throws {
+        var fixture = standby
+        fixture.overrides.netdevs = ["n1": "stream,server=off,addr.type=inet,addr.host=10.0.0.9,addr.port=7000"]
+        let chosen = "stream,server=off,addr.type=inet,addr.host=10.0.0.9,addr.port=7000,id=n1"
+        for value in ["stream,id=n1,server=off,addr.type=fd,addr.str=5", "socket,id=n1,fd=7", #"{"type":"dgram","id":"n1"}"#] {
+            #expect(try fixture.derive(["-netdev", value]).argv.contains(chosen))
+        }
+        fixture.overrides.netdevs = [:]
+        for words in [
+            ["-netdev", "stream,id=n1,server=off,addr.type=fd,addr.str=5"], ["-netdev", "socket,id=n1,fd=7"],
+            ["-netdev", #"{"type":"stream","id":"n1","addr":{"type":"fd","str":"5"}}"#], ["-nic", "socket,mcast=230.0.0.1:1234"],
+        ] {
+            #expect(throws: HypervisorError.self) { try fixture.derive(words) }
+        }
+    }
+
+    @Test func `a rehearsal's netdev on no tap reaches nobody`() throws {
+        let line = try rehearsal.derive(["-netdev", "stream,id=n1,addr.type=unix,addr.path=/switch", "-netdev", "dgram,id=n2"])
+        #expect(line.argv.filter { $0.hasPrefix("hubport") } == ["hubport,id=n1,hubid=7641", "hubport,id=n2,hubid=7642"])
+        #expect(!line.argv.contains { $0.contains("/switch") || $0.contains("filter-redirector") })
+    }
+
     @Test func `a user network is cut off in a rehearsal`() throws {
         let value = "user,id=n0,hostfwd=tcp::22-:22,hostfwd=tcp::80-:80,tftp=/t"
         #expect(try rehearsal.value("-netdev", value) == "user,id=n0,restrict=on")

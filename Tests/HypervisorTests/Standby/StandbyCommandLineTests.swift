@@ -47,8 +47,8 @@ import Testing
 
     @Test(arguments: [
         ["-readconfig", "/etc/vm.cfg"], ["-add-fd", "fd=3,set=1"], ["-drive", "file=/dev/fdset/1"], ["-preconfig"], ["-xen-attach"],
-        ["-tpmdev", "emulator,id=t,chardev=c"], ["-frobnicate", "x"], ["-netdev", "socket,id=n0,mcast=230.0.0.1:1234"],
-        ["-netdev", "vhost-user,id=n0,chardev=c"], ["-netdev", "stream,id=n0,addr.type=unix,addr.path=/x"],
+        ["-tpmdev", "emulator,id=t,chardev=c"], ["-frobnicate", "x"], ["-netdev", "vde,id=n0"],
+        ["-netdev", "vhost-user,id=n0,chardev=c"], ["-netdev", "stream,id=n0,addr.type=fd,addr.str=3"],
         ["-device", "vhost-user-blk-pci,chardev=c"], ["-device", "vfio-pci,host=01:00.0"], ["-m"],
         ["-device", "vhost-vsock-pci,guest-cid=3,vhostfd=7"], ["-netdev", "{\"type\":"], ["-netdev", ""],
     ])

@@ -19,6 +19,25 @@ struct OutputLedgerTests {
         #expect(ledger.releasable == 0..<300)
     }
 
+    @Test func `Where frames pass by the ledger they leave at once, but for those between cut and opening`() throws {
+        var ledger = OutputLedger(capacity: 1000, passesWhileOpen: true)
+        ledger.store(record: 100, frame: 60)
+        #expect(ledger.releasable == 0..<100)
+        try ledger.close()
+        ledger.store(record: 100, frame: 60)
+        #expect(ledger.releasable == 0..<100, "what came before the cut may still leave")
+        #expect(try ledger.seal(epoch: 1).frames == 1)
+        #expect(throws: OutputLedgerError.self) { try ledger.open() }
+        try ledger.commitEverything()
+        try ledger.open()
+        ledger.store(record: 100, frame: 60)
+        #expect(ledger.releasable == 0..<300 && ledger.heldFrames == 3)
+        // The control: an ordinary ledger holds what it is given, and does not open over it.
+        var ordinary = OutputLedger(capacity: 1000)
+        ordinary.store(record: 100, frame: 60)
+        #expect(ordinary.releasable.isEmpty)
+    }
+
     @Test func `A commit lets only whole epochs up to it leave`() throws {
         var ledger = try closed(1)
         _ = try ledger.seal(epoch: 1)
