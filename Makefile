@@ -4,7 +4,7 @@ export DEBIAN_FRONTEND := noninteractive
 PREFIX := /usr/local
 DESTDIR :=
 
-.PHONY: all build build-tests prepare guest demo test databases lint format install clean
+.PHONY: all build build-tests prepare guest demo test databases interoperability lint format install clean
 
 all: build
 
@@ -31,6 +31,10 @@ test: build-tests guest
 databases: build-tests guest
 	@scripts/make-database-guest
 	swift test -c release -Xswiftc -enable-testing --skip-build --no-parallel --filter DatabaseTests
+
+# libnbd's own tests against our NBD server.
+interoperability: build-tests
+	@scripts/nbd-interoperability .build/release
 
 lint:
 	swift format lint --strict --recursive Package.swift Sources Tests

@@ -178,10 +178,9 @@ private final class Box: Sendable {
         flushFails: Bool
     ) throws {
         let image = try HeldImage()
-        let opened = try image.open()
         let failing = Box(Mutex(true))
         let held = try HeldWrites(
-            images: [opened], mostBytes: 1 << 20, patience: 60_000_000_000,
+            images: [try image.open()], mostBytes: 1 << 20, patience: 60_000_000_000,
             writing: { batch, images, step in
                 guard failing.value.withLock({ $0 }) else { return HeldWrites.write(batch, to: images, step: step) }
                 if flushFails { dup2(open("/dev/null", O_RDONLY), images[0].descriptor) }

@@ -12,7 +12,7 @@ final class LoopDevice {
     private let file = FileManager.default.temporaryDirectory.appendingPathComponent("understudy-loop-\(UUID().uuidString)").path
 
     init(byteCount: Int, sectorBytes: Int = 512) throws {
-        FileManager.default.createFile(atPath: file, contents: nil)
+        _ = FileManager.default.createFile(atPath: file, contents: nil)
         guard truncate(file, byteCount) == 0 else { throw HostDaemonError(.system, "no file for a loop device: errno \(errno)") }
         path = try Self.run("--find", "--show", "--sector-size", "\(sectorBytes)", file)
     }

@@ -10,14 +10,15 @@ import Testing
     @Test func `a part of a device's block is cleared like anything else`() throws {
         let device = try LoopDevice(byteCount: 1 << 20, sectorBytes: 4096)
         let image = try RawImage(shared: device.path, byteCount: 1 << 20)
-        let ones = [UInt8](repeating: 1, count: 16_384)
-        try ones.withUnsafeBytes { (bytes) throws(HostDaemonError) in try image.write(bytes, at: 0) }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 16_384, alignment: 4096)
+        defer { bytes.deallocate() }
+        bytes.initializeMemory(as: UInt8.self, repeating: 1)
+        try image.write(UnsafeRawBufferPointer(bytes), at: 0)
         try image.clear(at: 512, length: 1024)
         try image.clear(at: 4096, length: 4096)
         try image.flush()
-        var found = [UInt8](repeating: 7, count: 16_384)
-        try found.withUnsafeMutableBytes { (bytes) throws(HostDaemonError) in try image.read(into: bytes, at: 0) }
-        let zeroes = found.indices.filter { found[$0] == 0 }
+        try image.read(into: bytes, at: 0)
+        let zeroes = bytes.indices.filter { bytes[$0] == 0 }
         #expect(zeroes == Array(512..<1536) + Array(4096..<8192))
     }
 }
@@ -29,8 +30,10 @@ import Testing
     private func device(holding byte: UInt8) throws -> LoopDevice {
         let device = try LoopDevice(byteCount: Int(Self.byteCount))
         let image = try RawImage(shared: device.path, byteCount: Self.byteCount)
-        let bytes = [UInt8](repeating: byte, count: Int(Self.byteCount))
-        try bytes.withUnsafeBytes { (bytes) throws(HostDaemonError) in try image.write(bytes, at: 0) }
+        let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(Self.byteCount), alignment: 4096)
+        defer { bytes.deallocate() }
+        bytes.initializeMemory(as: UInt8.self, repeating: byte)
+        try image.write(UnsafeRawBufferPointer(bytes), at: 0)
         try image.flush()
         return device
     }

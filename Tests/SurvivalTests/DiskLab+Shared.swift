@@ -7,9 +7,12 @@ import QMP
 extension DiskLab {
     static func shared(
         _ setup: Setup = Setup(), faults: [String: String] = [:], settings: String = ProtectedLab.patient, extraMonitor: Bool = false,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], storage: (_ folder: String) throws -> String = { $0 },
+        over: (DiskImage) throws -> DiskImage = { $0 }, change: (inout GuestLaunch) -> Void = { _ in }
     ) throws -> DiskLab {
-        let lab = try DiskLab(setup, faults: faults, settings: settings, extraMonitor: extraMonitor, environment: environment)
+        let lab = try DiskLab(
+            setup, faults: faults, settings: settings, extraMonitor: extraMonitor, environment: environment, storage: storage, over: over,
+            change: change)
         lab.pair.sharedDisks = true
         return lab
     }

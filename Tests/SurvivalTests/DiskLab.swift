@@ -29,23 +29,27 @@ final class DiskLab {
         ["/usr/bin/qemu-img", "/usr/sbin/mkfs.ext4"].allSatisfy { FileManager.default.isExecutableFile(atPath: $0) }
     }
 
+    /// - Parameters:
+    ///   - storage: makes the place of the images out of a folder of the first host's.
+    ///   - over: makes what the guest's disk is out of an image.
     init(
         _ setup: Setup = Setup(), faults: [String: String] = [:], settings: String = ProtectedLab.patient, extraMonitor: Bool = false,
-        environment: [String: String] = [:]
+        environment: [String: String] = [:], storage: (_ folder: String) throws -> String = { $0 },
+        over: (DiskImage) throws -> DiskImage = { $0 }, change: (inout GuestLaunch) -> Void = { _ in }
     ) throws {
         var images: [DiskImage] = []
         pair = try ProtectedLab(
             faults: faults, settings: settings, qemu: setup.qemu, extraMonitor: extraMonitor, environment: environment,
             disks: { lab in
-                let folder = lab.host1.folder
-                images = [
+                let folder = try storage(lab.host1.folder)
+                images = try [
                     try DiskImage.create(at: "\(folder)/journal.\(setup.format)", format: setup.format, mebibytes: 32),
                     try DiskImage.create(at: "\(folder)/blocks.\(setup.format)", format: setup.format, mebibytes: 8, content: .blank),
-                ]
+                ].map(over)
                 return zip(images, [GuestDisk.Use.journal, .blocks]).map { image, use in
                     GuestDisk(image, use: use, interface: setup.interface, cache: setup.cache, classicDrive: setup.classicDrive)
                 }
-            })
+            }, change: change)
         (journal, blocks) = (images[0], images[1])
     }
 

@@ -66,6 +66,19 @@ struct DiskTroubleTests {
         } catch { return error }
     }
 
+    /// Its server has writes of QEMU that nobody reads.
+    @Test func `a daemon that stands still while the disks are copied does not hold the guest's writes`() throws {
+        let lab = try DiskLab(faults: ["host1": "disksAttached:1"], settings: ProtectedLab.patient + "\ndisks.stall-ms = 400")
+        let pair = lab.pair
+        pair.beginProtecting()
+        try pair.awaitFault(on: pair.lab.host1)
+        let before = try pair.lab.blockState(checking: false).written
+        try pair.wait(seconds: 60, for: "further writes") { ((try? pair.lab.blockState(checking: false).written) ?? 0) > before + 200 }
+        pair.daemons.first.process.signal(SIGCONT)
+        try pair.wait(seconds: 60, for: "the word that the copy broke off") { pair.log(of: .first).contains("event=failed") }
+        try lab.expectKnownBlocks("broken off")
+    }
+
     @Test func `a backup whose file system hangs is given up, and the guest does not wait for it`() throws {
         let lab = try DiskLab(settings: ProtectedLab.patient + "\ndisks.stall-ms = 400")
         let pair = lab.pair

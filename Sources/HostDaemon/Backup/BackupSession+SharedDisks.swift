@@ -44,7 +44,11 @@ extension BackupSession {
             if fenceTrouble != sentence {
                 fenceTrouble = sentence
                 publish(.takingOver, "\(sentence); trying again")
-                report(fence.isConfirmed ? "images-unusable" : "fencing-failed", "\(sentence); trying again", level: .error)
+                if fence.isConfirmed {
+                    report("images-unusable", "\(sentence); trying again", level: .error)
+                } else {
+                    report("fencing-failed", "\(sentence); trying again", level: .error)
+                }
             }
             usleep(100_000)
             return false

@@ -66,14 +66,15 @@ final class DiskReplication {
         } catch {
             throw HostDaemonError(.system, "the server for the guest's disk writes cannot listen: \(error.message)", cause: error)
         }
-        let patience = UInt64(limits.stallMilliseconds * 1e6)
-        serverGuard = try guardProgram.map { (program) throws(HostDaemonError) in
-            try ServerGuard(program: program, socketPath: socketPath, patience: patience)
-        }
         flusher = shared == nil ? try ImageFlusher(disks: disks, workingDirectory: workingDirectory, queue: queue) : nil
         mirrors = copied.enumerated().map { index, disk in
             DiskMirror(
                 index: index, disk: disk, socketPath: socketPath, export: "disk\(index)", blockBytes: comparisons[index].grid.blockBytes)
+        }
+        let patience = UInt64(limits.stallMilliseconds * 1e6)
+        // Last: it needs an end of its own.
+        serverGuard = try guardProgram.map { (program) throws(HostDaemonError) in
+            try ServerGuard(program: program, socketPath: socketPath, patience: patience)
         }
     }
 

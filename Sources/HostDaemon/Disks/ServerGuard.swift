@@ -45,7 +45,7 @@ final class ServerGuard: @unchecked Sendable {
         lock.withLock {
             while !isOver {
                 // A guard that takes none any more watches no more; the server works without it.
-                _ = send(signs, "+", 1, CInt(MSG_NOSIGNAL.rawValue) | CInt(MSG_DONTWAIT.rawValue))
+                _ = send(signs, "+", 1, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
                 _ = lock.wait(until: MonotonicClock.now + nanoseconds)
             }
         }

@@ -163,7 +163,7 @@ extension PrimarySession {
     /// Takes the mirrors off the guest's disks.
     func letGoOfDisks() {
         guard let disks else { return }
-        if core.mayOpenGate, disks.shared?.isHome == false {
+        if core.mayOpenGate, !isEstablishing, !isLettingGo, disks.shared?.isHome == false {
             // What the guest wrote last is here, until its images have it.
             return disks.queue.fail("replication ended")
         }

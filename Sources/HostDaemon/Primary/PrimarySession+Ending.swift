@@ -97,6 +97,7 @@ extension PrimarySession {
     func letGo() {
         gateWatch?.stop()
         input = nil
+        isLettingGo = true
         letGoOfBackup()
         if gateIsClosed, hasEnded, processDescriptor < 0 { dropGate() }
         if gateIsClosed {

@@ -73,7 +73,15 @@ extension PrimarySession {
         let isNoted = isAlive && saved != nil && saved?.isMoving != true
         if isNoted { noteMove(true) }
         defer { if isNoted { noteMove(false) } }
-        if let disks { return try disks.bringHome(isAlive ? qmp : nil) }
+        if let disks {
+            if isAlive, qmp == nil {
+                do throws(QMPError) { qmp = try QMPClient(socketPath: qmpPath) } catch {
+                    throw HostDaemonError(
+                        .guest, "QEMU's monitor, by which the guest gets its disks back, does not answer: \(error.message)", cause: error)
+                }
+            }
+            return try disks.bringHome(isAlive ? qmp : nil)
+        }
         guard isAlive else { return }
         do {
             let monitor = try qmp ?? QMPClient(socketPath: qmpPath)

@@ -93,6 +93,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
     var imagesAreSlow = false
     /// Why the gate could not be opened though it may be.
     var openingTrouble: String?
+    /// The session is over, and nobody goes round any more.
+    var isLettingGo = false
     /// The images were to be left, and a write to them did not end.
     var imagesAreStuck = false
     /// Where the backup keeps their copies, in their order.

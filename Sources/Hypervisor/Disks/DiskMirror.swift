@@ -1,3 +1,4 @@
+internal import Glibc
 public import QMP
 
 /// QEMU's mirror of one disk into an NBD server: the copy of its contents while the guest runs, and from then on every write, which the
@@ -153,11 +154,18 @@ public struct DiskMirror: Sendable {
     /// Nodes that QEMU kept above disks although their mirrors are gone, and does not remove: it refuses every new mirror of these disks
     /// ("Need a root block node"). Call it when all mirrors have been removed.
     public static func stuckFilters(_ qmp: QMPClient) throws(HypervisorError) -> [String] {
-        let left = try nodes(qmp).filter { $0.hasPrefix(filterPrefix) }
-        // QEMU may have gone on meanwhile; whether it lets go shows below.
-        for node in left { _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(node)]) }
-        return left.isEmpty ? [] : try nodes(qmp).filter { $0.hasPrefix(filterPrefix) }.sorted()
+        var left: [String] = []
+        for _ in 0..<attempts {
+            left = try nodes(qmp).filter { $0.hasPrefix(filterPrefix) }.sorted()
+            if left.isEmpty { break }
+            // Whether QEMU lets go shows the next time; one that belongs to a mirror that just ended goes by itself.
+            for node in left { _ = try? qmp.execute("blockdev-del", arguments: ["node-name": .string(node)]) }
+            usleep(50_000)
+        }
+        return left
     }
+
+    private static let attempts = 10
 
     /// Lets QEMU go on for a moment: a job's end needs its main loop.
     private func pause(_ qmp: QMPClient) throws(HypervisorError) {

@@ -1,3 +1,4 @@
+internal import Glibc
 public import QMP
 
 /// An overlay under a running guest's disk: from its insertion on the guest's writes go there and no longer to the disk's image, and its reads see
@@ -59,12 +60,18 @@ public struct DiskOverlay: Sendable {
         try command(
             qmp, "blockdev-add",
             [
-                "driver": "file", "node-name": .string(self.image), "filename": .string("/dev/fdset/\(set)"), "read-only": true,
+                "driver": Self.isDevice(image) ? "host_device" : "file", "node-name": .string(self.image),
+                "filename": .string("/dev/fdset/\(set)"), "read-only": true,
                 "locking": "off", "cache": ["direct": .bool(!usesPageCache)],
             ])
         // A node of `-drive` goes with its last user.
         try command(qmp, "blockdev-add", ["driver": "raw", "node-name": .string(keeper), "file": .string(home)])
         try make(qmp, overlay, backing: self.image)
+    }
+
+    private static func isDevice(_ descriptor: CInt) -> Bool {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFBLK
     }
 
     /// Makes the next overlay, above the one that the guest uses.
