@@ -115,7 +115,8 @@ struct InstallTests {
             (
                 "understudy", "understudy.1",
                 [
-                    "", "check", "protect", "unprotect", "status", "events", "wait", "pki init", "pki issue", "pki show", "switchover",
+                    "", "check", "protect", "unprotect", "set", "status", "events", "wait", "pki init", "pki issue", "pki show",
+                    "switchover",
                     "vm list", "vm start", "vm stop", "vm remove", "demo", "bench",
                 ]
             ),

@@ -1,4 +1,5 @@
 import Foundation
+import HostAPI
 import Testing
 
 @testable import HostDaemon
@@ -106,6 +107,16 @@ import Testing
         let listed = try load("backups = [\"c\", \"b\"]", tail: third)
         #expect(listed.backupCandidates(before: "b") == ["b", "c"], "what a host holds already saves the copy")
         #expect(listed.backupCandidates(before: "a") == ["c", "b"])
+    }
+
+    @Test func `compression is automatic with room for the whole guest, unless the table says otherwise`() throws {
+        #expect(try load().checkpoint == CheckpointSettings())
+        #expect(try load().checkpoint.compression == .auto && load().checkpoint.referenceMebibytes == nil)
+        let told = try load(tail: "[checkpoint]\ncompression = \"zstd\"\nreference-mib = 0").checkpoint
+        #expect(told.compression == .zstd && told.referenceMebibytes == 0)
+        #expect(message { try load(tail: "[checkpoint]\ncompression = \"gzip\"") }.contains("\"lz4\""))
+        #expect(message { try load(tail: "[checkpoint]\nreference-mib = -1") }.contains("`checkpoint.reference-mib`"))
+        #expect(message { try load(tail: "[checkpoint]\nreference = 1") }.contains("unknown key `checkpoint.reference`"))
     }
 
     @Test func `a misspelt key is named wherever it stands`() {

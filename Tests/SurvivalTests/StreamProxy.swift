@@ -221,10 +221,11 @@ final class StreamProxy: Sendable {
         private var counted = 0
         /// Whether the epoch that a cut wants to tear has begun.
         private var isAligned = false
-        /// That epoch had fewer records than the cut wanted: its end serves.
+        /// That epoch had no more records than the cut wanted: its end serves.
         private var isMissed = false
 
-        /// The sealed end of an epoch is told by its length: no other record has it.
+        /// The sealed end of an epoch is told by its length. A record of pages or devices may have it too, once in a while: the cut then lies
+        /// at another boundary than was wanted.
         private static let endLength = 72 + 16
 
         /// Goes on through the bytes as far as the cut; how many may pass when the cut was reached, else nil.
@@ -266,7 +267,7 @@ final class StreamProxy: Sendable {
             records += 1
             guard recordLength == Self.endLength else { return }
             recordsOfLastEpoch = records
-            if isAligned, case .boundary(let wanted)? = cut, records < wanted { isMissed = true }
+            if isAligned, case .boundary(let wanted)? = cut, records <= wanted { isMissed = true }
             records = 0
             isAligned = true
         }

@@ -59,12 +59,11 @@ public struct CodecChooser: Sendable {
     /// An epoch went out.
     ///
     /// - Parameters:
-    ///   - bytes: on the wire; short epochs say nothing and are ignored.
-    ///   - nanoseconds: spent in sealing them and handing them to the kernel.
+    ///   - bytes: on the wire.
+    ///   - nanoseconds: spent in sealing them and handing them to the kernel; of a short epoch that says nothing of the cost of a byte.
     ///   - linkBytesPerSecond: what the kernel says that the connection carries; nil when it does not know.
     public mutating func sent(bytes: Int, nanoseconds: UInt64, linkBytesPerSecond: UInt64?) {
-        guard bytes >= 32_768 else { return }
-        sealing += (Double(nanoseconds) / Double(bytes) - sealing) * Self.weight
+        if bytes >= 32_768 { sealing += (Double(nanoseconds) / Double(bytes) - sealing) * Self.weight }
         guard let rate = linkBytesPerSecond, rate > 0 else { return }
         let new = 1e9 / Double(rate)
         wire = wire == 0 ? new : wire + (new - wire) * Self.weight

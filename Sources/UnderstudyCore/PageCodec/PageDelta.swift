@@ -139,8 +139,13 @@ public enum PageDelta {
     @inline(__always)
     private static func firstDifference(_ page: UnsafeRawPointer, _ reference: UnsafeRawPointer, from start: Int) -> Int {
         var word = start
-        while word + 8 <= words {
-            // SAFETY: eight words from `word` on lie inside both pages.
+        // Eight words at a multiple of eight never straddle two lines of the cache.
+        while word % 8 != 0 {
+            if difference(page, reference, word) != 0 { return word }
+            word += 1
+        }
+        while word < words {
+            // SAFETY: eight words from `word` on lie inside both pages, which have a multiple of eight.
             let bits =
                 page.loadUnaligned(fromByteOffset: word * 8, as: SIMD8<UInt64>.self)
                 ^ reference.loadUnaligned(fromByteOffset: word * 8, as: SIMD8<UInt64>.self)
