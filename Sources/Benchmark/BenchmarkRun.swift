@@ -24,6 +24,7 @@ public struct BenchmarkRun {
             tell("other work is running here (load \((load * 10).rounded() / 10)): the figures will be worse than they could be")
         }
         try measureOneGuest(prepared, &report)
+        try CodecSection(options: options, tell: tell).measure(into: &report)
         try DiskSection(options: options, tell: tell).measure(into: &report)
         try SwitchoverSection(options: options, tell: tell).measure(into: &report)
         try TakeoverSection(options: options, tell: tell).measure(into: &report)

@@ -91,6 +91,20 @@ public final class Lab: Sendable {
     /// Sets the links of a dead host up again, as its reboot would. Nothing is started.
     public func revive(_ host: LabHost) throws(DemonstrationError) { try cutter(of: host).revive() }
 
+    /// Limits what leaves the first host towards the second (`tc` with a token bucket); nil takes the limit away.
+    public func limitReplication(megabitsPerSecond: Int?) throws(DemonstrationError) {
+        let place = ["dev", LabAddresses.hostReplicationLink, "root"]
+        let command =
+            megabitsPerSecond.map {
+                ["tc", "qdisc", "replace"] + place + ["tbf", "rate", "\($0)mbit", "burst", "32kb", "latency", "100ms"]
+            }
+            ?? ["tc", "qdisc", "del"] + place
+        let process = try host1.spawn(command, log: "tc.log")
+        guard process.wait(milliseconds: 10_000) == 0 else {
+            throw DemonstrationError(.network, "tc cannot limit the link of \(host1.name): see tc.log in \(host1.folder)")
+        }
+    }
+
     private func cutter(of host: LabHost) -> LinkCutter { cutters[host.name == host2.name ? 1 : 0] }
 
     /// Starts the two TCP and two UDP clients in the client's namespace against the guest; returns when both TCP connections stand.

@@ -26,6 +26,8 @@ package final class PauseProbe {
     private let copier: PageCopier
     private let gate: SaveGate
     private let engine: CheckpointEngine
+    /// Pages as `record` saw them last.
+    private var references: ReferenceCache?
 
     private static let stagingBytes = 256 << 20
     private static let patience = Duration.seconds(20)
@@ -84,6 +86,22 @@ package final class PauseProbe {
             dirtyPages: cut.dirtyPages, pause: cut.pauseMicroseconds.map { Double($0) / 1000 },
             reach: MonotonicClock.milliseconds(cut.reach), scan: MonotonicClock.milliseconds(cut.scan),
             copy: MonotonicClock.milliseconds(cut.copy), drain: MonotonicClock.milliseconds(cut.drain))
+    }
+
+    /// Takes one checkpoint and adds to a trace what has become of each changed page that an earlier call has seen.
+    package func record(into trace: PageTrace) throws {
+        if references == nil { references = try ReferenceCache(blockLengths: machine.ramBlocks.map(\.usedLength), mebibytes: nil) }
+        _ = try checkpoint()
+        guard let pages = references?.pages else { return }
+        var page = UnsafeRawPointer(engine.arena.bytes.baseAddress!)
+        for run in engine.runs.runs {
+            for number in run.firstPage..<run.firstPage + run.count {
+                let offset = UInt64(number) * UInt64(GuestPage.size)
+                if case .copy(let before) = pages.known(block: run.block, offset: offset), !isZeroPage(page) { trace.add(before, page) }
+                pages.keep(page, block: run.block, offset: offset)
+                page += GuestPage.size
+            }
+        }
     }
 
     private func refused(_ message: String) -> HostDaemonError { HostDaemonError(.guest, message) }
