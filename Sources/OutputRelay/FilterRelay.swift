@@ -157,7 +157,11 @@ public final class FilterRelay: CardGate, @unchecked Sendable {
         }
         guard thread.withLock({ $0 != nil }) else { return }
         try connection.hold(false)
-        for _ in 0..<1000 where !traffic.isDrained { usleep(1000) }
+        var attempts = 1000
+        while !traffic.isDrained, attempts > 0 {
+            attempts -= 1
+            usleep(1000)
+        }
         try connection.detach()
         end()
     }

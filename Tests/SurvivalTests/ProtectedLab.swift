@@ -66,6 +66,7 @@ final class ProtectedLab {
             daemons = try LabDaemons.start(
                 in: lab, program: Requirements.daemon, settings: settings,
                 arbiter: folderArbiter ? try Self.sharedFolder(lab) : LabDaemons.etcd, environment: environment,
+                standby: secondNetwork?.standby(in: lab) ?? [:],
                 checkpointRoutes: Dictionary(uniqueKeysWithValues: proxies.map { ($0.host.name, $0.route) }))
             var launch = GuestLaunch(image: try GuestImage.cached(), qemu: qemu, dirtyPages: dirtyPages, memoryBackend: memory)
             if extraMonitor { launch.furtherArguments = ["-qmp", "unix:\(Self.secondMonitor(lab)),server=on,wait=off"] }

@@ -24,7 +24,11 @@ struct SecondNetwork {
     /// The card is on no tap but on `-netdev stream`, connected to a `StreamSwitch`.
     var isSwitched = false
 
+    /// ... but on `-netdev dgram`, by which each host reaches the switch from a socket of its own.
+    var usesDatagrams = false
+
     static let switched = SecondNetwork(model: "virtio-net-pci", module: nil, isSwitched: true)
+    static let datagrams = SecondNetwork(isSwitched: true, usesDatagrams: true)
     static let multiqueue = SecondNetwork(model: "virtio-net-pci,mq=on,vectors=6", module: nil, queues: 2)
 
     /// - Returns: the switch, which has to be stopped, where there is one.
@@ -56,9 +60,22 @@ struct SecondNetwork {
         if let module { launch.modules.append(module) }
         let tap = "tap,id=net1,ifname=\(Self.tap),script=no,downscript=no" + (queues > 1 ? ",queues=\(queues)" : "")
         launch.furtherArguments += [
-            "-netdev", isSwitched ? "stream,id=net1,server=off,addr.type=unix,addr.path=\(StreamSwitch.path(in: lab))" : tap,
+            "-netdev", isSwitched ? way(from: lab.host1, in: lab, id: "id=net1,") : tap,
             "-device", "\(model),netdev=net1,mac=\(Self.guestMAC),romfile=",
         ]
+    }
+
+    /// How the host's QEMU reaches the switch.
+    private func way(from host: LabHost, in lab: Lab, id: String) -> String {
+        guard usesDatagrams else { return "stream,\(id)server=off,addr.type=unix,addr.path=\(StreamSwitch.path(in: lab))" }
+        return
+            "dgram,\(id)local.type=unix,local.path=\(host.folder)/net1,remote.type=unix,remote.path=\(StreamSwitch.datagramPath(in: lab))"
+    }
+
+    /// What the second host's configuration says of its standbys.
+    func standby(in lab: Lab) -> [String: String] {
+        guard usesDatagrams else { return [:] }
+        return [lab.host2.name: "[standby.netdevs]\nnet1 = \"\(way(from: lab.host2, in: lab, id: ""))\""]
     }
 
     /// Hears the guest's second card at both switch ports.

@@ -3,11 +3,13 @@ import Glibc
 import LinuxShim
 import Synchronization
 
-/// A switch that belongs to neither host: QEMUs connect to its Unix socket (`-netdev stream`), and its uplink is a tap in the client's
-/// namespace. It learns where each address is, as switches do, and drops what a port does not take.
+/// A switch that belongs to neither host: QEMUs connect to its Unix socket (`-netdev stream`) or send to another one (`-netdev dgram`), and its
+/// uplink is a tap in the client's namespace. It learns where each address is, as switches do, and drops what a port does not take.
 final class StreamSwitch: Sendable {
     private struct Port {
         let descriptor: Int32
+        /// Where datagrams for this port go.
+        var address: sockaddr_un?
         /// What came and is no whole frame yet.
         var incoming: [UInt8] = []
         /// What the port did not take yet.
@@ -23,6 +25,7 @@ final class StreamSwitch: Sendable {
 
     let path: String
     private let listener: Int32
+    private let datagrams: Int32
     private let tap: Int32
     private let stopped = Atomic<Bool>(false)
     private let counted = Mutex<[UInt64]>([])
@@ -37,18 +40,30 @@ final class StreamSwitch: Sendable {
             guard tap >= 0 else { throw DemonstrationError(.network, "the switch's uplink cannot be made: \(-tap)") }
             return tap
         }
-        listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
-        let bound = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
-        }
-        guard bound == 0, listen(listener, 16) == 0 else { throw SurvivalFailure("the switch cannot listen at \(path): errno \(errno)") }
+        listener = try Self.bound(path, SOCK_STREAM)
+        datagrams = try Self.bound(Self.datagramPath(in: lab), SOCK_DGRAM)
+        guard listen(listener, 16) == 0 else { throw SurvivalFailure("the switch cannot listen at \(path): errno \(errno)") }
         StreamProxy.detach { [self] in run() }
     }
 
     static func path(in lab: Lab) -> String { "\(lab.folder)/switch.sock" }
+    static func datagramPath(in lab: Lab) -> String { "\(lab.folder)/switch.dgram" }
+
+    private static func bound(_ path: String, _ type: __socket_type) throws -> Int32 {
+        let socket = Glibc.socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(path.utf8)) }
+        guard with(&address, { bind(socket, $0, $1) }) == 0 else { throw SurvivalFailure("the switch cannot bind \(path): errno \(errno)") }
+        return socket
+    }
+
+    private static func with<Result>(_ address: inout sockaddr_un, _ body: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Result) -> Result
+    {
+        withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+    }
 
     func stop() { stopped.store(true, ordering: .releasing) }
 
@@ -56,16 +71,17 @@ final class StreamSwitch: Sendable {
         var ports: [Port] = [Port(descriptor: tap)]
         var places: [[UInt8]: Int] = [:]
         while !stopped.load(ordering: .acquiring) {
-            var waits = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
+            var waits = [listener, datagrams].map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
             waits += ports.map { port in
                 let events = POLLIN | (port.outgoing.isEmpty ? 0 : POLLOUT)
-                return pollfd(fd: port.isGone ? -1 : port.descriptor, events: Int16(events), revents: 0)
+                return pollfd(fd: port.isGone || port.address != nil ? -1 : port.descriptor, events: Int16(events), revents: 0)
             }
             guard poll(&waits, nfds_t(waits.count), 100) > 0 else { continue }
-            for index in ports.indices where waits[index + 1].revents != 0 {
+            for index in waits.indices.dropLast(2) where waits[index + 2].revents != 0 {
                 flush(&ports[index])
                 for frame in read(&ports[index], isTap: index == 0) { forward(frame, from: index, &ports, &places) }
             }
+            if waits[1].revents != 0 { takeDatagram(&ports, &places) }
             if waits[0].revents != 0 {
                 let connection = accept(listener, nil, nil)
                 _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
@@ -76,9 +92,28 @@ final class StreamSwitch: Sendable {
                 }
             }
         }
-        for port in ports where !port.isGone { close(port.descriptor) }
+        for port in ports where !port.isGone && port.address == nil { close(port.descriptor) }
         close(listener)
+        close(datagrams)
         unlink(path)
+    }
+
+    private func takeDatagram(_ ports: inout [Port], _ places: inout [[UInt8]: Int]) {
+        var buffer = [UInt8](repeating: 0, count: 128 << 10)
+        var address = sockaddr_un()
+        let count = Self.with(&address) { pointer, size in
+            var size = size
+            return recvfrom(datagrams, &buffer, buffer.count, 0, pointer, &size)
+        }
+        guard count > 0 else { return }
+        func path(_ address: sockaddr_un) -> [UInt8] { withUnsafeBytes(of: address.sun_path) { Array($0.prefix { $0 != 0 }) } }
+        var index = ports.firstIndex { $0.address.map(path) == path(address) }
+        if index == nil {
+            index = ports.count
+            ports.append(Port(descriptor: datagrams, address: address))
+            counted.withLock { $0.append(0) }
+        }
+        forward(buffer[..<count], from: index!, &ports, &places)
     }
 
     private func read(_ port: inout Port, isTap: Bool) -> [ArraySlice<UInt8>] {
@@ -117,6 +152,9 @@ final class StreamSwitch: Sendable {
                 let whole = [UInt8](repeating: 0, count: Self.tapHeader) + frame
                 // The uplink takes a frame or drops it.
                 _ = write(ports[0].descriptor, whole, whole.count)
+            } else if var address = ports[index].address {
+                let bytes = Array(frame)
+                _ = Self.with(&address) { sendto(datagrams, bytes, bytes.count, Int32(MSG_DONTWAIT | MSG_NOSIGNAL), $0, $1) }
             } else {
                 ports[index].outgoing += withUnsafeBytes(of: UInt32(frame.count).bigEndian, Array.init) + frame
                 flush(&ports[index])

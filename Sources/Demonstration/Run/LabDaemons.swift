@@ -42,11 +42,12 @@ public struct LabDaemons: Sendable {
     ///     again unasked: whoever makes a host die decides what comes then.
     ///   - arbiter: what the configuration's `[arbiter]` says.
     ///   - environment: added to each daemon's environment, by the host's name.
+    ///   - standby: further lines of TOML at the end of each configuration, in its table `[standby]`, by the host's name.
     ///   - checkpointRoutes: where each host's daemon connects for its checkpoint streams instead of its peer, by the host's name.
     public static func start(
         in lab: Lab, program: String, settings: String = "", arbiter: String = LabDaemons.etcd,
         environment: [String: [String: String]] = [:],
-        checkpointRoutes: [String: String] = [:]
+        standby: [String: String] = [:], checkpointRoutes: [String: String] = [:]
     ) throws(DemonstrationError) -> LabDaemons {
         let authority = try LabAuthority(folder: lab.folder)
         let hosts = [
@@ -59,7 +60,7 @@ public struct LabDaemons: Sendable {
             let text = configuration(
                 host: host, address: address, peer: peer.name, peerAddress: peerAddress,
                 checkpointRoute: checkpointRoutes[host.name] ?? "\(peerAddress):7641", authority: authority.certificate, files: files,
-                settings: settings, arbiter: arbiter)
+                settings: settings, arbiter: arbiter, standby: standby[host.name] ?? "")
             daemons.append(try start(on: host, configuration: text, program: program, environment: environment[host.name] ?? [:]))
         }
         for daemon in daemons { try waitUntilItAnswers(daemon) }
@@ -107,7 +108,7 @@ public struct LabDaemons: Sendable {
 
     private static func configuration(
         host: LabHost, address: String, peer: String, peerAddress: String, checkpointRoute: String, authority: String,
-        files: (certificate: String, key: String), settings: String, arbiter: String
+        files: (certificate: String, key: String), settings: String, arbiter: String, standby: String
     ) -> String {
         """
         name = "\(host.name)"
@@ -133,6 +134,7 @@ public struct LabDaemons: Sendable {
 
         [standby]
         output-files = "runtime-folder"
+        \(standby)
 
         """
     }

@@ -54,6 +54,7 @@ extension BackupSession {
         try makeDisks(overrides.disks)
         standby = try launch(standbyLine, "standby")
         rehearsal = try launch(rehearsalLine, "rehearsal")
+        try demandNetworks()
         try leaveNote()
         context.faults.pass(.standbyLaunched)
         try expectStreams()
@@ -67,6 +68,23 @@ extension BackupSession {
                 StandbyReport(
                     rules: standbyLine.rules.map(\.description), warnings: standbyLine.warnings + diskWarnings,
                     qemu: preparation.machine.version.description, arbiterNonce: nonce, diskPaths: diskPaths)))
+    }
+
+    /// QEMU starts although its netdev has nobody to talk to, and the guest would be out of reach just when it is needed.
+    private func demandNetworks() throws(HostDaemonError) {
+        guard let standby, !standby.commandLine.deafNetworks.isEmpty else { return }
+        let errors: [String]
+        do throws(HypervisorError) {
+            errors = try DeafNetwork.errors(of: standby.commandLine.deafNetworks, standby.monitor)
+        } catch {
+            throw HostDaemonError(.standby, "the standby's networks cannot be examined: \(error.message)", cause: error)
+        }
+        guard errors.isEmpty else {
+            throw HostDaemonError(
+                .refused,
+                "a network of the standby leads nowhere on \(context.configuration.name): \(errors.joined(separator: "; ")). Start what it connects to, or name its place here under `standby.netdevs`"
+            )
+        }
     }
 
     /// For the daemon that finds the standby when this one has died.

@@ -25,6 +25,20 @@ public enum DeafNetwork {
         }
     }
 
+    /// What QEMU says of those stream netdevs that failed to connect: nobody could reach the guest there after a takeover.
+    ///
+    /// Source: `info network` of QEMU 7.2 (`connection error`) and 10.0 (`error: ...`).
+    public static func errors(of netdevs: [String], _ qmp: QMPClient) throws(HypervisorError) -> [String] {
+        let listing = try monitor { () throws(QMPError) in try qmp.humanMonitor("info network") }
+        return netdevs.compactMap { id in
+            let start = " \\ \(id): index=0,type=stream,"
+            guard let line = listing.split(separator: "\n").first(where: { $0.hasPrefix(start) })?.dropFirst(start.count),
+                line.hasPrefix("error") || line.hasPrefix("connection error")
+            else { return nil }
+            return "\(id): \(line)"
+        }
+    }
+
     /// Takes away what `open` leaves, which does nothing. Idempotent.
     public static func tidy(_ qmp: QMPClient) throws(HypervisorError) {
         for name in try OutputFilter.characterDevices(qmp) where isOwn(name) {
