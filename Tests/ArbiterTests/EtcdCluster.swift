@@ -53,7 +53,9 @@ final class EtcdCluster {
         }
     }
 
-    static func with<Result>(_ count: Int = 1, secure: Bool = false, _ body: (EtcdCluster) throws -> Result) throws -> Result {
+    @discardableResult static func with<Result>(_ count: Int = 1, secure: Bool = false, _ body: (EtcdCluster) throws -> Result) throws
+        -> Result
+    {
         // OpenSSL writes to its sockets without MSG_NOSIGNAL; the daemon ignores the signal as well.
         signal(SIGPIPE, SIG_IGN)
         let cluster = try EtcdCluster(count: count, secure: secure)

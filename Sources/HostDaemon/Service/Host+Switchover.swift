@@ -14,6 +14,7 @@ extension Host {
         guard let known = registry[request.name] else {
             throw HostDaemonError(.notFound, "no machine named \(request.name) is known to this host")
         }
+        if request.back { (known as? PrimarySession)?.giveWay() }
         if request.back, let primary = known as? PrimarySession, primary.status.state == .unprotected {
             var again = ProtectRequest(
                 name: request.name, qmp: nil, backup: primary.request.backup, intervalMilliseconds: primary.request.intervalMilliseconds)
