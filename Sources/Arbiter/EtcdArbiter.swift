@@ -51,7 +51,7 @@ public final class EtcdArbiter: ArbiterClient {
     private func stored(key: String, deadline: Deadline) throws(ArbiterError) -> Data? {
         let body = try json(EtcdMessages.range(key: key))
         return try eachEndpoint(deadline) { endpoint, deadline throws(ArbiterError) in
-            let floor = self.history.floor
+            let floor = self.history.floor(of: key)
             let answer = try self.post("/v3/kv/range", body, to: endpoint, deadline: deadline)
             let response: EtcdMessages.RangeResponse = try self.decode(answer, from: endpoint)
             let found = try self.pair(of: key, in: response.kvs, from: endpoint)
@@ -61,13 +61,13 @@ public final class EtcdArbiter: ArbiterClient {
     }
 
     private func note(
-        _ header: EtcdMessages.Header, key: String, changed: Int64?, floor: Int64, _ endpoint: HTTPEndpoint
+        _ header: EtcdMessages.Header, key: String, changed: Int64?, floor: EtcdHistory.Floor, _ endpoint: HTTPEndpoint
     ) throws(ArbiterError) {
         guard let revision = Int64(header.revision) else {
             throw ArbiterError(.badAnswer, "\(endpoint.authority) names no revision in its answer; is it an etcd?")
         }
-        try history.demand(revision, atLeast: floor, from: endpoint.authority)
-        try history.admit(cluster: header.cluster_id, revision: revision, key: key, changed: changed, from: endpoint.authority)
+        try history.admit(
+            cluster: header.cluster_id, revision: revision, key: key, changed: changed, floor: floor, from: endpoint.authority)
     }
 
     public func compareAndSet(key: String, proposal: ArbiterProposal, timeout: UInt64) -> ArbiterAnswer {
@@ -98,7 +98,7 @@ public final class EtcdArbiter: ArbiterClient {
     private func transact(key: String, expected: Data?, proposed: Data?, deadline: Deadline) throws(ArbiterError) -> Attempt {
         let body = try json(EtcdMessages.transaction(key: key, expected: expected, proposed: proposed))
         return try eachEndpoint(deadline) { endpoint, deadline throws(ArbiterError) in
-            let floor = self.history.floor
+            let floor = self.history.floor(of: key)
             let answer = try self.post("/v3/kv/txn", body, to: endpoint, deadline: deadline)
             let response: EtcdMessages.TransactionResponse = try self.decode(answer, from: endpoint)
             let isPut = response.succeeded == true && proposed != nil

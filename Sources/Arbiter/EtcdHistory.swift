@@ -18,6 +18,7 @@ public final class EtcdHistory: Sendable {
 
     private let state: Mutex<(seen: Seen?, written: Seen?)>
     private let path: String?
+    private let writing = Mutex<Void>(())
 
     /// - Parameter path: of a file that this object writes; nil: nothing outlives it.
     public init(path: String?) throws(ArbiterError) {
@@ -32,54 +33,64 @@ public final class EtcdHistory: Sendable {
         state = Mutex((seen, seen))
     }
 
+    /// What had been seen when a question was asked: its answer must not be older. Answers to other questions may be noted meanwhile.
+    struct Floor: Sendable {
+        var revision: Int64
+        var changed: Int64
+    }
+
+    /// Call it before a question about `key` is asked.
+    func floor(of key: String) -> Floor {
+        state.withLock { Floor(revision: $0.seen?.revision ?? 0, changed: $0.seen?.keys[key] ?? 0) }
+    }
+
     /// Takes note of an answer.
     ///
     /// - Parameters:
     ///   - changed: the revision of the key's last change, when the answer tells; nil for one that is absent, which may have been deleted.
+    ///   - floor: from before the question.
     /// - Throws: `.wentBack`.
-    func admit(cluster: String, revision: Int64, key: String, changed: Int64?, from endpoint: String) throws(ArbiterError) {
-        let refusal = state.withLock { state -> String? in
-            guard var seen = state.seen else {
-                state.seen = Seen(cluster: cluster, revision: revision, keys: changed.map { [key: $0] } ?? [:])
-                return nil
-            }
-            guard seen.cluster == cluster else { return "is another cluster (\(cluster)) than the one of before (\(seen.cluster))" }
-            if let changed, let known = seen.keys[key], changed < known {
-                return "holds \(key) as it was at revision \(changed), and revision \(known) was seen before"
-            }
-            // Answers of several threads may overtake each other: a newer one may have been noted since this one was given.
+    func admit(
+        cluster: String, revision: Int64, key: String, changed: Int64?, floor: Floor, from endpoint: String
+    ) throws(ArbiterError) {
+        if revision < floor.revision { throw refusal(endpoint, "is at revision \(revision), and \(floor.revision) was seen before") }
+        if let changed, changed < floor.changed {
+            throw refusal(endpoint, "holds \(key) as it was at revision \(changed), and revision \(floor.changed) was seen before")
+        }
+        let known = state.withLock { state -> String? in
+            var seen = state.seen ?? Seen(cluster: cluster, revision: revision)
+            guard seen.cluster == cluster else { return seen.cluster }
             seen.revision = max(seen.revision, revision)
-            if let changed { seen.keys[key] = changed }
+            if let changed { seen.keys[key] = max(seen.keys[key] ?? 0, changed) }
             state.seen = seen
             return nil
         }
-        guard let refusal else { return save() }
-        throw ArbiterError(
+        if let known { throw refusal(endpoint, "is another cluster (\(cluster)) than the one of before (\(known))") }
+        save()
+    }
+
+    private func refusal(_ endpoint: String, _ what: String) -> ArbiterError {
+        ArbiterError(
             .wentBack,
-            "The arbiter \(endpoint) \(refusal): it was restored from a backup, or replaced, and may have forgotten who runs what. Nothing that it says is used. Make sure on every host that each machine runs once, then remove \(path ?? "what was noted") on both hosts and restart understudyd."
+            "The arbiter \(endpoint) \(what): it was restored from a backup, or replaced, and may have forgotten who runs what. Nothing that it says is used. Make sure on every host that each machine runs once, then remove \(path ?? "what was noted") on both hosts and restart understudyd."
         )
     }
 
-    /// The newest revision that was seen before a question is asked: its answer must not be older.
-    var floor: Int64 { state.withLock { $0.seen?.revision ?? 0 } }
-
-    func demand(_ revision: Int64, atLeast floor: Int64, from endpoint: String) throws(ArbiterError) {
-        guard revision < floor else { return }
-        throw ArbiterError(
-            .wentBack,
-            "The arbiter \(endpoint) is at revision \(revision), and \(floor) was seen before: it was restored from a backup and may have forgotten who runs what. Nothing that it says is used. Make sure on every host that each machine runs once, then remove \(path ?? "what was noted") on both hosts and restart understudyd."
-        )
-    }
-
-    /// Without fsync, and a disk that is full keeps nobody from deciding: what is lost is some of the protection against an operator's mistake.
+    /// By a thread of its own: no decision may wait for a disk, and one that is full or hangs keeps nobody from deciding. What is lost then is some
+    /// of the protection against an operator's mistake, after a restart of this daemon.
     private func save() {
         guard let path else { return }
-        let changed = state.withLock { state -> Seen? in
-            guard let seen = state.seen, seen != state.written else { return nil }
-            state.written = seen
-            return seen
+        let hasChanged = state.withLock { state in
+            defer { state.written = state.seen }
+            return state.seen != state.written
         }
-        guard let changed else { return }
-        try? JSONEncoder().encode(changed).write(to: URL(fileURLWithPath: path), options: .atomic)
+        guard hasChanged else { return }
+        Thread.detachNewThread { [self] in
+            writing.withLock { _ in
+                // The newest, whichever thread comes last.
+                guard let seen = state.withLock({ $0.seen }) else { return }
+                try? JSONEncoder().encode(seen).write(to: URL(fileURLWithPath: path), options: .atomic)
+            }
+        }
     }
 }

@@ -27,10 +27,17 @@ public final class GuestAgent {
         }
     }
 
+    /// Until the year 2096, half of what 64 bits hold.
+    private static let times: ClosedRange<Int64> = 0...4_000_000_000_000_000_000
+
     /// The guest's real-time clock, nanoseconds since 1970.
     public func time(timeout: Duration = .seconds(3)) throws(QMPError) -> Int64 {
         guard case .int(let time) = try ask("guest-get-time", timeout: timeout) else {
             throw QMPError(.protocolViolation, "the guest's agent at \(path) told no time")
+        }
+        // The guest says what it likes; whoever reckons with it must not overflow.
+        guard Self.times.contains(time) else {
+            throw QMPError(.protocolViolation, "the guest's agent at \(path) told a time that no clock shows: \(time)")
         }
         return time
     }

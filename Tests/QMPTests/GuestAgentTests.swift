@@ -5,7 +5,9 @@ import Testing
 
 struct GuestAgentTests {
     /// An agent in the manner of qemu-ga: it answers what it is asked, after what an earlier client left.
-    private func agent(leftOver: [UInt8] = [], refusing: Bool = false, times: @escaping @Sendable (Int64) -> Void = { _ in }) throws
+    private func agent(
+        leftOver: [UInt8] = [], time: Int64 = 1_000_000_000, refusing: Bool = false, times: @escaping @Sendable (Int64) -> Void = { _ in }
+    ) throws
         -> FakeMonitor
     {
         try FakeMonitor { connection in
@@ -14,7 +16,7 @@ struct GuestAgentTests {
                 switch request["execute"]?.string {
                 case "guest-sync-delimited":
                     connection.say([0xFF] + JSONValue.object(["return": request["arguments"]?["id"] ?? nil]).serialized() + [10])
-                case "guest-get-time": connection.say("{\"return\": 1000000000}\n")
+                case "guest-get-time": connection.say("{\"return\": \(time)}\n")
                 case "guest-set-time" where refusing:
                     connection.say("{\"error\": {\"class\": \"GenericError\", \"desc\": \"hwclock failed\"}}\n")
                 case "guest-set-time":
@@ -33,6 +35,15 @@ struct GuestAgentTests {
         try agent.synchronise(timeout: .seconds(60))
         #expect(try agent.time(timeout: .seconds(60)) == 1_000_000_000)
         try agent.setTime(5, timeout: .seconds(60))
+    }
+
+    @Test(arguments: [Int64.min, -1, 4_000_000_000_000_000_001, .max])
+    func `a time that no clock shows is refused, whatever the guest says`(_ time: Int64) throws {
+        let fake = try agent(time: time)
+        let agent = try GuestAgent(socketPath: fake.path)
+        try agent.synchronise(timeout: .seconds(60))
+        let error = #expect(throws: QMPError.self) { try agent.time(timeout: .seconds(60)) }
+        #expect(error?.code == .protocolViolation)
     }
 
     @Test func `a refusal is told in the agent's words`() throws {

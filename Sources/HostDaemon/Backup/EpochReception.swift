@@ -127,7 +127,7 @@ struct EpochReception {
     /// Puts the epoch's device state together; returns its length.
     private func stageDeviceState(of epoch: StagedEpoch) -> Int {
         let room = epoch.deviceStateRoom
-        if state.stagedState.count < room { state.stagedState = Array(repeating: 0, count: room * 2) }
+        if state.stagedState.count < room { state.stagedState = Array(repeating: 0, count: room) }
         let (taken, length) = (state.takenState, state.takenLength)
         return taken.withUnsafeBytes { previous in
             state.stagedState.withUnsafeMutableBytes { staged in

@@ -25,6 +25,8 @@ extension PrimarySession {
         predecessor = Predecessor(record: record, saved: session.saved, takeover: status.takeover, epoch: status.epoch)
         formerDisks = session.formerDisks
         (clock, clockTold) = (session.clock, session.clockTold)
+        // An answer that is still under way goes to the session that asked.
+        clock.settled(nil, now: MonotonicClock.now)
         publish { $0.takeover = status.takeover }
     }
 

@@ -66,7 +66,7 @@ extension PrimarySession {
         guard gateIsClosed, !isHeld, let machine, let qmp, now - filtersSeen > 2_000_000_000 else { return false }
         filtersSeen = now
         do throws(HypervisorError) {
-            for netdev in machine.filteredNetdevs where try !OutputFilter(netdev: netdev).isHolding(qmp) {
+            for netdev in machine.filteredNetdevs where try !OutputFilter(netdev: netdev).isHolding(qmp, timeout: cutLimit) {
                 mailbox.post(.gateDisturbed("the output filter at the netdev \(netdev) was taken away or turned off"))
                 return true
             }
@@ -81,7 +81,8 @@ extension PrimarySession {
         guard let qmp else { return }
         do throws(HypervisorError) {
             for filter in machine.filteredNetdevs.map(OutputFilter.init) {
-                guard try !filter.isHolding(qmp) else {
+                // What the session before this one could not take away holds nothing: the arbiter had given this host the machine.
+                guard try predecessor != nil || !filter.isHolding(qmp) else {
                     throw HypervisorError(
                         .outputHeld,
                         "an earlier daemon left the output of the netdev \(filter.netdev) held, and nothing tells whether this guest may go on: if no other host runs it, end its QEMU and start the machine anew"

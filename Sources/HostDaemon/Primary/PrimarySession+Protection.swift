@@ -132,7 +132,8 @@ extension PrimarySession {
             // The client left before it was told of the protection that came about meanwhile.
             report("cancelled", "cancelled at the last moment: protection ends again")
             try happen(.unprotectRequested)
-        case .retire: isRetired = true
+        // One that was given up after a while must not end the session later.
+        case .retire: isRetired = shared.withLock { $0.retireAsked }
         case .giveWay: if isEstablishing { throw HostDaemonError(.cancelled, "the operator protects it") }
         case .disksBroken(let reason): try disksBroke(reason)
         case .outputWaits(let epoch): outputWaits(after: epoch)

@@ -63,6 +63,8 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var isOver = false
         /// Somebody is about to take the machine over from this session.
         var hasHeir = false
+        /// An heir waits for the end of this session.
+        var retireAsked = false
         var lastRound = MonotonicClock.now
         var error: HostDaemonError?
     }
@@ -257,19 +259,28 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
 
     /// Lets go of an unprotected machine, so that another session can take it.
     func retire() throws(HostDaemonError) {
+        try claim()
+        shared.withLock { $0.retireAsked = true }
+        mailbox.post(.retire)
+        guard wait(until: { $0.isOver }) else {
+            shared.withLock { ($0.hasHeir, $0.retireAsked) = (false, false) }
+            throw HostDaemonError(.busy, "the session that looks after \(name) is busy: \(status.message). Try again")
+        }
+    }
+
+    /// One caller ends the session, be it for an heir or for good: another one is told to come again.
+    private func claim() throws(HostDaemonError) {
         let isFirst = shared.withLock { shared in
             defer { shared.hasHeir = true }
             return !shared.hasHeir
         }
         guard isFirst else { throw MachineRegistry.busy(name) }
-        mailbox.post(.retire)
-        guard wait(until: { $0.isOver }) else {
-            shared.withLock { $0.hasHeir = false }
-            throw HostDaemonError(.busy, "the session that looks after \(name) is busy: \(status.message). Try again")
-        }
     }
 
     func unprotect() throws(HostDaemonError) {
+        try claim()
+        var isDone = false
+        defer { if !isDone { shared.withLock { $0.hasHeir = false } } }
         // What became of an earlier attempt is no answer to this one.
         shared.withLock { $0.error = nil }
         mailbox.post(.unprotect)
@@ -279,6 +290,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
                 "\(name) is still protected: \(status.message). The arbiter must agree before the gate opens; look at `understudy events`")
         }
         if let error = shared.withLock({ $0.error }) { throw error }
+        isDone = true
     }
 
     /// Changes how checkpoints are compressed, from the next one on, until this protection ends.

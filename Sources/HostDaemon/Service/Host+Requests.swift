@@ -119,11 +119,29 @@ extension Host {
     }
 
     private func unprotect(_ name: String) throws(HostDaemonError) -> MachineStatus {
-        guard let session = registry[name] else { throw HostDaemonError(.notFound, "no machine named \(name) is known to this host") }
-        if !session.isOver { try session.unprotect() }
+        let session = try unprotectWhoeverHasIt(name)
         registry.remove(session)
         try machines.keepClaim(name)
         return session.status
+    }
+
+    /// A session that is just handing the machine to another one is waited for.
+    private func unprotectWhoeverHasIt(_ name: String) throws(HostDaemonError) -> any MachineSession {
+        let end = MonotonicClock.now + 10_000_000_000
+        while true {
+            guard let session = registry[name] else { throw HostDaemonError(.notFound, "no machine named \(name) is known to this host") }
+            let hasHeir = (session as? PrimarySession)?.shared.withLock { $0.retireAsked } == true
+            if session.isOver, !hasHeir || MonotonicClock.now >= end { return session }
+            do throws(HostDaemonError) {
+                if !session.isOver {
+                    try session.unprotect()
+                    return session
+                }
+            } catch {
+                guard error.code == .busy, MonotonicClock.now < end else { throw error }
+            }
+            usleep(20_000)
+        }
     }
 
     private func wait(

@@ -40,6 +40,10 @@ enum RenewedProtection {
         let protection = try PrimarySession(
             request: request, qmpPath: session.qmpPath, ownProcess: session.ownProcess, context: context, occasion: occasion)
         try session.retire()
+        // Unprotected, ended or stopped meanwhile: then nobody wants it protected.
+        guard session.isRetired else {
+            throw HostDaemonError(.busy, "\(session.name) is not unprotected any more, or its guest ended")
+        }
         protection.succeed(session)
         try registry.add(protection)
         try protection.start()

@@ -82,9 +82,11 @@ public struct OutputFilter: Sendable, Equatable {
     }
 
     /// Whether the filter is there and on: with a living daemon it gives frames out, without one it drops them.
-    public func isHolding(_ qmp: QMPClient) throws(HypervisorError) -> Bool {
-        guard try Self.objects(qmp).contains(name) else { return false }
-        return try Self.ask(qmp, "qom-get", ["path": .string(path), "property": "status"]).string != "off"
+    ///
+    /// - Parameter timeout: for each of two questions.
+    public func isHolding(_ qmp: QMPClient, timeout: Duration = .seconds(10)) throws(HypervisorError) -> Bool {
+        guard try Self.objects(qmp, timeout: timeout).contains(name) else { return false }
+        return try Self.ask(qmp, "qom-get", ["path": .string(path), "property": "status"], timeout: timeout).string != "off"
     }
 
     /// Takes away whatever of the filter is there. This **opens** a gate: what the guest sends goes to the netdev again.
@@ -98,8 +100,8 @@ public struct OutputFilter: Sendable, Equatable {
         }
     }
 
-    static func objects(_ qmp: QMPClient) throws(HypervisorError) -> [String] {
-        try (ask(qmp, "qom-list", ["path": "/objects"]).array ?? []).compactMap { $0["name"]?.string }
+    static func objects(_ qmp: QMPClient, timeout: Duration = .seconds(10)) throws(HypervisorError) -> [String] {
+        try (ask(qmp, "qom-list", ["path": "/objects"], timeout: timeout).array ?? []).compactMap { $0["name"]?.string }
     }
 
     static func characterDevices(_ qmp: QMPClient) throws(HypervisorError) -> [String] {
@@ -108,9 +110,9 @@ public struct OutputFilter: Sendable, Equatable {
 
     @discardableResult
     static func ask(
-        _ qmp: QMPClient, _ command: String, _ arguments: JSONValue? = nil, passing descriptor: CInt? = nil
+        _ qmp: QMPClient, _ command: String, _ arguments: JSONValue? = nil, passing descriptor: CInt? = nil, timeout: Duration = .seconds(10)
     ) throws(HypervisorError) -> JSONValue {
-        try monitor { () throws(QMPError) in try qmp.execute(command, arguments: arguments, passing: descriptor) }
+        try monitor { () throws(QMPError) in try qmp.execute(command, arguments: arguments, passing: descriptor, timeout: timeout) }
     }
 }
 

@@ -31,7 +31,7 @@ extension BackupProtocol {
     }
 
     private mutating func staged(_ identity: EpochIdentity, after committed: UInt64, now: UInt64) -> [BackupAction] {
-        detector.heard(now: now)
+        detector.heard(now: now, isBeat: false)
         if identity.epoch >= 1, identity.epoch <= committed { return [.discard(identity), .acknowledge(identity)] }
         guard identity.epoch == committed + 1 else {
             return [.discard(identity)] + refuse(identity, reason: "it does not follow epoch \(committed)")

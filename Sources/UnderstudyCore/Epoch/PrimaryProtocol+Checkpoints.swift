@@ -36,7 +36,7 @@ extension PrimaryProtocol {
             identity == EpochIdentity(generation: record.generation, sessionNonce: configuration.sessionNonce, epoch: flight.epoch)
         else { return [.report(.staleAcknowledgement(identity))] }
         if detector.suspects(now: now) { mustVerify = true }
-        detector.heard(now: now)
+        detector.heard(now: now, isBeat: false)
         acknowledged = flight.epoch
         self.flight = nil
         return mustVerify ? verify() : releaseAcknowledged(now: now)

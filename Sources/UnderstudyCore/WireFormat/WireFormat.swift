@@ -45,7 +45,7 @@ public enum WireFormat {
     /// The largest number of whole pages that fit one `pages` message beside their entries.
     public static let maximumWholePagesPerRecord = 15
     /// The largest device state in bytes.
-    public static let maximumDeviceStateLength = 1 << 30
+    public static let maximumDeviceStateLength = 64 << 20
     /// The largest text of a refusal in bytes of UTF-8.
     public static let maximumRefusalTextLength = 1024
 
