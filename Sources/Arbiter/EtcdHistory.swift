@@ -18,11 +18,15 @@ public final class EtcdHistory: Sendable {
 
     private let state: Mutex<(seen: Seen?, written: Seen?)>
     private let path: String?
+    private let inBackground: Bool
     private let writing = Mutex<Void>(())
 
-    /// - Parameter path: of a file that this object writes; nil: nothing outlives it.
-    public init(path: String?) throws(ArbiterError) {
+    /// - Parameters:
+    ///   - path: of a file that this object writes; nil: nothing outlives it.
+    ///   - inBackground: writes it by a thread of its own.
+    public init(path: String?, inBackground: Bool = true) throws(ArbiterError) {
         self.path = path
+        self.inBackground = inBackground
         var seen: Seen?
         if let path, FileManager.default.fileExists(atPath: path) {
             do { seen = try JSONDecoder().decode(Seen.self, from: Data(contentsOf: URL(fileURLWithPath: path))) } catch {
@@ -85,12 +89,13 @@ public final class EtcdHistory: Sendable {
             return state.seen != state.written
         }
         guard hasChanged else { return }
-        Thread.detachNewThread { [self] in
+        let write = { @Sendable [self] in
             writing.withLock { _ in
                 // The newest, whichever thread comes last.
                 guard let seen = state.withLock({ $0.seen }) else { return }
                 try? JSONEncoder().encode(seen).write(to: URL(fileURLWithPath: path), options: .atomic)
             }
         }
+        if inBackground { Thread.detachNewThread(write) } else { write() }
     }
 }

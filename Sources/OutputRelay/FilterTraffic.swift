@@ -28,16 +28,15 @@ final class FilterTraffic: Sendable {
     private let fromGuest: FileDescriptor
     private let toNetwork: FileDescriptor
     private let event: FileDescriptor
+    private let onOutput: (@Sendable (UInt64) -> Void)?
     private let stopping = Atomic<Bool>(false)
     private let isShut = Atomic<Bool>(false)
-    private let onOutput: (@Sendable (UInt64) -> Void)?
 
-    /// - Parameter onOutput: see `OutputRelay.Configuration`.
     init(
-        fromGuest: FileDescriptor, toNetwork: FileDescriptor, ringBytes: Int, onOutput: (@Sendable (UInt64) -> Void)? = nil
+        fromGuest: FileDescriptor, toNetwork: FileDescriptor, _ configuration: OutputRelay.Configuration
     ) throws(OutputRelayError) {
-        self.onOutput = onOutput
-        ring = try FrameRing(bytes: ringBytes)
+        ring = try FrameRing(bytes: configuration.ringBytes)
+        onOutput = configuration.onOutput
         let number = understudy_relay_event()
         guard number >= 0 else { throw .kernel("making the relay's event", "eventfd", -number) }
         event = FileDescriptor(number)

@@ -88,11 +88,11 @@ struct EtcdClusterTests {
             let path = "\(cluster.folder)/seen.json"
             let session = try permit(try cluster.arbiter(), key: "vm")
             try cluster.backUp()
-            let arbiter = try cluster.arbiter(history: try EtcdHistory(path: path))
+            let arbiter = try cluster.arbiter(history: try EtcdHistory(path: path, inBackground: false))
             let takeover = ArbiterProposal.takeOver(committed: session, by: "b", nonce: "t")
             #expect(arbiter.compareAndSet(key: "vm", proposal: takeover, timeout: ArbiterContract.patience) == .won(takeover.proposed))
             try cluster.restore()
-            for arbiter in [arbiter, try cluster.arbiter(history: try EtcdHistory(path: path))] {
+            for arbiter in [arbiter, try cluster.arbiter(history: try EtcdHistory(path: path, inBackground: false))] {
                 #expect(code { _ = try arbiter.read(key: "vm") } == .wentBack)
                 let answer = arbiter.compareAndSet(
                     key: "vm", proposal: .goSolo(from: session, nonce: "s"), timeout: ArbiterContract.patience)
@@ -113,9 +113,10 @@ struct EtcdClusterTests {
     @Test func `another cluster is not the arbiter of before`() throws {
         try EtcdCluster.with { first in
             let path = "\(first.folder)/seen.json"
-            _ = try permit(try first.arbiter(history: try EtcdHistory(path: path)), key: "vm")
+            _ = try permit(try first.arbiter(history: try EtcdHistory(path: path, inBackground: false)), key: "vm")
             try EtcdCluster.with(3) { second in
-                #expect(code { _ = try second.arbiter(history: try EtcdHistory(path: path)).read(key: "vm") } == .wentBack)
+                #expect(
+                    code { _ = try second.arbiter(history: try EtcdHistory(path: path, inBackground: false)).read(key: "vm") } == .wentBack)
             }
         }
     }
