@@ -82,9 +82,9 @@ struct CodecSection {
         let request = ProtectRequest(name: Self.machine, qmp: guest.qmp, backup: lab.host2.name, intervalMilliseconds: 25)
         _ = try daemons.first.perform(.protect(request))
         for mode in CompressionMode.allCases { try measure(mode, load, daemons, &report) }
-        // A link that a page codec is for: a tenth of the usual one.
+        // A link that a page codec is for. Whole pages fill its queue, so that heartbeats come too late and protection is given up.
         try lab.limitReplication(megabitsPerSecond: 100)
-        for mode in CompressionMode.allCases { try measure(mode, "\(load)_100mbit", daemons, &report) }
+        for mode in CompressionMode.allCases where mode != .off { try measure(mode, "\(load)_100mbit", daemons, &report) }
         _ = try daemons.first.perform(.unprotect(name: Self.machine))
     }
 
