@@ -4,6 +4,12 @@ import Testing
 @testable import QMP
 
 struct GuestAgentTests {
+    /// The client goes before the server, whose end waits for it.
+    private func talk(to fake: FakeMonitor, _ body: (GuestAgent) throws -> Void) throws {
+        try body(try GuestAgent(socketPath: fake.path))
+        withExtendedLifetime(fake) {}
+    }
+
     /// An agent in the manner of qemu-ga: it answers what it is asked, after what an earlier client left.
     private func agent(
         leftOver: [UInt8] = [], time: Int64 = 1_000_000_000, refusing: Bool = false, times: @escaping @Sendable (Int64) -> Void = { _ in }
@@ -31,34 +37,37 @@ struct GuestAgentTests {
     @Test(arguments: ["", "{\"return\": 17}\n", "half an ans", "\n\n{\"return\": {}}\n{\"ret"])
     func `whatever an earlier client left unread, the clock is read and set`(_ leftOver: String) throws {
         let fake = try agent(leftOver: Array(leftOver.utf8))
-        let agent = try GuestAgent(socketPath: fake.path)
-        try agent.synchronise(timeout: .seconds(60))
-        #expect(try agent.time(timeout: .seconds(60)) == 1_000_000_000)
-        try agent.setTime(5, timeout: .seconds(60))
+        try talk(to: fake) { agent in
+            try agent.synchronise(timeout: .seconds(60))
+            #expect(try agent.time(timeout: .seconds(60)) == 1_000_000_000)
+            try agent.setTime(5, timeout: .seconds(60))
+        }
     }
 
     @Test(arguments: [Int64.min, -1, 4_000_000_000_000_000_001, .max])
     func `a time that no clock shows is refused, whatever the guest says`(_ time: Int64) throws {
-        let fake = try agent(time: time)
-        let agent = try GuestAgent(socketPath: fake.path)
-        try agent.synchronise(timeout: .seconds(60))
-        let error = #expect(throws: QMPError.self) { try agent.time(timeout: .seconds(60)) }
-        #expect(error?.code == .protocolViolation)
+        try talk(to: try agent(time: time)) { agent in
+            try agent.synchronise(timeout: .seconds(60))
+            let error = #expect(throws: QMPError.self) { try agent.time(timeout: .seconds(60)) }
+            #expect(error?.code == .protocolViolation)
+        }
     }
 
     @Test func `a refusal is told in the agent's words`() throws {
         let fake = try agent(refusing: true)
-        let agent = try GuestAgent(socketPath: fake.path)
-        try agent.synchronise(timeout: .seconds(60))
-        let error = #expect(throws: QMPError.self) { try agent.setTime(5, timeout: .seconds(60)) }
-        #expect(error?.code == .commandFailed && error?.message.contains("hwclock failed") == true)
+        try talk(to: fake) { agent in
+            try agent.synchronise(timeout: .seconds(60))
+            let error = #expect(throws: QMPError.self) { try agent.setTime(5, timeout: .seconds(60)) }
+            #expect(error?.code == .commandFailed && error?.message.contains("hwclock failed") == true)
+        }
     }
 
     @Test func `a guest without an agent is a time-out in words`() throws {
         let fake = try FakeMonitor { connection in while connection.hearAgentRequest() != nil {} }
-        let agent = try GuestAgent(socketPath: fake.path)
-        let error = #expect(throws: QMPError.self) { try agent.synchronise(timeout: .milliseconds(100)) }
-        #expect(error?.code == .timeout && error?.message.contains("qemu-guest-agent") == true)
+        try talk(to: fake) { agent in
+            let error = #expect(throws: QMPError.self) { try agent.synchronise(timeout: .milliseconds(100)) }
+            #expect(error?.code == .timeout && error?.message.contains("qemu-guest-agent") == true)
+        }
     }
 }
 
