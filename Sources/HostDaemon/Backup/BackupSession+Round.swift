@@ -78,6 +78,7 @@ extension BackupSession {
         case .heartbeat(let beat):
             let now = MonotonicClock.now
             times.lastHeard = max(times.lastHeard, now - min(beat.progressAge, now))
+            if let limit = beat.silenceLimit { happen(.primaryBears(limit)) }
             happen(.heartbeat(progressAge: beat.progressAge))
             publish { [core] in $0.silenceLimitMilliseconds = MonotonicClock.milliseconds(core.silenceLimit) }
         case .takeOver(let word):

@@ -122,6 +122,8 @@ struct SwitchoverOrder: Codable, Sendable {
 struct Heartbeat: Codable, Sendable {
     /// How long ago, in nanoseconds, the sender's session thread last went round.
     var progressAge: UInt64
+    /// The silence of its backup that a primary bears now, in nanoseconds; nil from a backup.
+    var silenceLimit: UInt64?
     /// What a backup says of itself; nil from a primary.
     var condition: String?
     /// The last epoch that the backup holds.

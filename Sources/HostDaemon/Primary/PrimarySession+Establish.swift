@@ -109,7 +109,7 @@ extension PrimarySession {
         channel = try reach(peer, at: address)
         beat = context.heartbeats.add { [weak self, channel] in
             guard let self, let channel else { return }
-            channel.tell(.heartbeat(Heartbeat(progressAge: self.progressAge)))
+            channel.tell(.heartbeat(Heartbeat(progressAge: self.progressAge, silenceLimit: self.silenceLimit)))
         }
     }
 

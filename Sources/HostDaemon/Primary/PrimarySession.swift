@@ -382,6 +382,9 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
 
     var standstill: UInt64 { isOver ? 0 : progressAge }
 
+    /// The silence of the backup that is borne now, in nanoseconds, for the heartbeat; nil before it was first heard.
+    var silenceLimit: UInt64? { shared.withLock { $0.status.silenceLimitMilliseconds.map { UInt64(max(0, $0) * 1e6) } } }
+
     /// How long the session thread has not gone round, for the heartbeat; 0 while nobody depends on it.
     var progressAge: UInt64 {
         shared.withLock { shared in

@@ -16,6 +16,8 @@ public enum BackupEvent: Sendable, Hashable {
     case epochApplied(UInt64)
     /// - Parameter progressAge: how long ago, in nanoseconds, the primary's session last made progress, at the time of sending.
     case heartbeat(progressAge: UInt64)
+    /// So much silence of this host the primary bears now, in nanoseconds.
+    case primaryBears(UInt64)
     /// Bytes of an epoch have arrived on the checkpoint stream.
     case streamAdvanced
     case takeoverRequested(TakeoverRequest)

@@ -28,6 +28,12 @@ extension BackupProtocol {
         return []
     }
 
+    /// Where only one direction is irregular, the primary bears more than this host would: it must still be the first to ask in a mere link cut.
+    mutating func primaryBears(_ limit: UInt64) -> [BackupAction] {
+        detector.bear(min(limit, .max / 10) * 10 / 7)
+        return []
+    }
+
     /// A long epoch may fill the link so that heartbeats are late: whoever sends it lives.
     mutating func streamAdvanced(now: UInt64) -> [BackupAction] {
         detector.heard(now: now, isBeat: false)

@@ -69,6 +69,7 @@ public struct BackupProtocol: Sendable, Hashable {
         case .epochTorn(let identity, let reason): torn(identity, reason)
         case .epochApplied(let epoch): applied(epoch)
         case .heartbeat(let age): heartbeat(age: age, now: now)
+        case .primaryBears(let limit): primaryBears(limit)
         case .streamAdvanced: streamAdvanced(now: now)
         case .takeoverRequested(let request): takeoverRequested(request)
         case .switchoverAnnounced: switchoverAnnounced()

@@ -29,6 +29,7 @@ public struct FailureDetector: Sendable, Hashable {
     private var lastObserved: UInt64
     private var graces = 0
     private var rhythm = ArrivalRhythm()
+    private var borne: UInt64 = 0
     /// When the last sign came that belongs to the rhythm; nil right after a pause of ours, which says nothing of the peer.
     private var lastBeat: UInt64?
 
@@ -73,8 +74,11 @@ public struct FailureDetector: Sendable, Hashable {
         rhythm.add(min(time - lastBeat, longestLimit))
     }
 
+    /// At least so much silence is borne from now on, within the bounds, whatever the rhythm.
+    public mutating func bear(_ nanoseconds: UInt64) { borne = nanoseconds }
+
     /// The silence that is borne now, nanoseconds.
-    public var currentLimit: UInt64 { min(max(limit, rhythm.tolerated), longestLimit) }
+    public var currentLimit: UInt64 { min(max(limit, rhythm.tolerated, borne), longestLimit) }
 
     /// How long the peer has been silent, nanoseconds.
     public func silence(now: UInt64) -> UInt64 { now > lastHeard ? now - lastHeard : 0 }

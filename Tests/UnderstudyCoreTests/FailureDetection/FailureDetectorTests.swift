@@ -77,6 +77,17 @@ struct FailureDetectorTests {
         #expect(detector.currentLimit == 150_000_000)
     }
 
+    @Test func `what the peer bears is borne too, within the bound`() {
+        var detector = FailureDetector(limit: 150_000_000, longestLimit: 600_000_000, ownPause: 75_000_000, now: 0)
+        #expect(detector.currentLimit == 150_000_000)
+        detector.bear(420_000_000)
+        #expect(detector.currentLimit == 420_000_000)
+        detector.bear(.max)
+        #expect(detector.currentLimit == 600_000_000)
+        detector.bear(0)
+        #expect(detector.currentLimit == 150_000_000)
+    }
+
     @Test func `what is no beat keeps the peer alive and says nothing of its rhythm`() {
         var detector = adaptive()
         for step in 1...1000 as ClosedRange<UInt64> {
