@@ -128,6 +128,21 @@ struct SwitchedCardTests {
         #expect(!verdicts[1].passed && verdicts[1].chainViolations > 0, "\(verdicts[1].json)")
     }
 
+    /// Somebody else at QEMU's monitor takes the filter away: the gate cannot be trusted any more, and that is said.
+    @Test func aFilterThatIsTakenAwayEndsProtectionVisibly() throws {
+        let pair = try ProtectedLab(settings: ProtectedLab.patient, extraMonitor: true, secondNetwork: .switched)
+        try pair.startClients()
+        try pair.protect()
+        try pair.awaitEpochs(20)
+        let monitor = try QMPClient(socketPath: pair.secondMonitor)
+        try monitor.execute("object-del", arguments: ["id": "understudy-gate-net1"])
+        monitor.close()
+        try pair.awaitState(.unprotected, on: pair.daemon(.first))
+        #expect(pair.log(of: .first).contains("event=gate-disturbed"))
+        try pair.awaitReplies(after: MonotonicTime.now(), seconds: 60)
+        try pair.wait(seconds: 60, for: "nothing of the filter in QEMU") { (try? left(in: pair.secondMonitor).isEmpty) == true }
+    }
+
     private func replies(_ clients: Clients?) -> Int { clients?.progress.reduce(0) { $0 + $1.received } ?? 0 }
 
     /// What is Understudy's in a QEMU: its objects and character devices.
