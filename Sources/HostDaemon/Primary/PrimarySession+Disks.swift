@@ -74,7 +74,7 @@ extension PrimarySession {
             disks: disks, socketPath: "\(context.configuration.runtimeFolder)/\(name).nbd",
             owner: (machine.process.userID, machine.process.groupID), workingDirectory: machine.process.workingDirectory,
             limits: context.configuration.disks, guardProgram: context.guardPath, sharedPaths: sharedPaths(machine),
-            locksImages: !context.faults.skipsFencing
+            locksImages: false
         ) { [mailbox] reason in mailbox.post(.disksBroken(reason)) }
         self.disks = replication
         let status = zip(disks, diskPaths + Array(repeating: "", count: disks.count)).map { disk, path in
