@@ -82,7 +82,7 @@ struct CodecSection {
         let request = ProtectRequest(name: Self.machine, qmp: guest.qmp, backup: lab.host2.name, intervalMilliseconds: 25)
         _ = try daemons.first.perform(.protect(request))
         for mode in CompressionMode.allCases { try measure(mode, load, daemons, &report) }
-        // A link that a page codec is for. Whole pages fill its queue, so that heartbeats come too late and protection is given up.
+        // A link that a page codec is for. With whole pages, which fill it, protection was lost in the one run that tried.
         try lab.limitReplication(megabitsPerSecond: 100)
         for mode in CompressionMode.allCases where mode != .off { try measure(mode, "\(load)_100mbit", daemons, &report) }
         _ = try daemons.first.perform(.unprotect(name: Self.machine))
