@@ -110,7 +110,8 @@ public struct OutputFilter: Sendable, Equatable {
 
     @discardableResult
     static func ask(
-        _ qmp: QMPClient, _ command: String, _ arguments: JSONValue? = nil, passing descriptor: CInt? = nil, timeout: Duration = .seconds(10)
+        _ qmp: QMPClient, _ command: String, _ arguments: JSONValue? = nil, passing descriptor: CInt? = nil,
+        timeout: Duration = .seconds(10)
     ) throws(HypervisorError) -> JSONValue {
         try monitor { () throws(QMPError) in try qmp.execute(command, arguments: arguments, passing: descriptor, timeout: timeout) }
     }
