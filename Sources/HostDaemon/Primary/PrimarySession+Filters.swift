@@ -82,7 +82,8 @@ extension PrimarySession {
         do throws(HypervisorError) {
             for filter in machine.filteredNetdevs.map(OutputFilter.init) {
                 // What the session before this one could not take away holds nothing: the arbiter had given this host the machine.
-                guard try predecessor != nil || !filter.isHolding(qmp) else {
+                let isHeld = predecessor == nil ? try filter.isHolding(qmp) : false
+                guard !isHeld else {
                     throw HypervisorError(
                         .outputHeld,
                         "an earlier daemon left the output of the netdev \(filter.netdev) held, and nothing tells whether this guest may go on: if no other host runs it, end its QEMU and start the machine anew"
