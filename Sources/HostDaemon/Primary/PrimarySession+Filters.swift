@@ -82,7 +82,7 @@ extension PrimarySession {
         do throws(HypervisorError) {
             for filter in machine.filteredNetdevs.map(OutputFilter.init) {
                 // What the session before this one could not take away holds nothing: the arbiter had given this host the machine.
-                let isHeld = predecessor == nil ? try filter.isHolding(qmp) : false
+                let isHeld = if predecessor == nil { try filter.isHolding(qmp) } else { false }
                 guard !isHeld else {
                     throw HypervisorError(
                         .outputHeld,
