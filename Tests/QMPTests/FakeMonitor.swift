@@ -1,5 +1,6 @@
 import Glibc
 import LinuxShim
+import Synchronization
 
 @testable import QMP
 
@@ -50,17 +51,23 @@ final class FakeMonitor: @unchecked Sendable {
         }
     }
 
+    private let accepted = Accepted()
+
     init(_ script: @escaping (Connection) -> Void) throws {
         path = "/tmp/understudy-qmp-\(getpid())-\(UInt32.random(in: 0 ... .max))"
         listener = understudy_listen_unix(path, 4)
         self.script = script
         guard listener >= 0 else { throw QMPError(.systemCall, "listen: \(listener)") }
         let context = Unmanaged.passRetained(
-            Box { [listener] in
+            Box { [listener, accepted] in
                 let descriptor = accept(listener, nil, nil)
                 guard descriptor >= 0 else { return }
+                accepted.number.withLock { $0 = descriptor }
                 script(Connection(descriptor: descriptor))
-                close(descriptor)
+                accepted.number.withLock {
+                    $0 = nil
+                    close(descriptor)
+                }
             })
         pthread_create(
             &thread, nil,
@@ -72,9 +79,16 @@ final class FakeMonitor: @unchecked Sendable {
 
     deinit {
         shutdown(listener, Int32(SHUT_RDWR))
+        // A client that lives on must not keep the script, and so this thread, waiting for its next request.
+        accepted.number.withLock { if let descriptor = $0 { _ = shutdown(descriptor, Int32(SHUT_RDWR)) } }
         pthread_join(thread, nil)
         close(listener)
         unlink(path)
+    }
+
+    /// The connection that the script serves.
+    private final class Accepted: Sendable {
+        let number = Mutex<Int32?>(nil)
     }
 
     private final class Box {
