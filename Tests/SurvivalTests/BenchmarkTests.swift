@@ -13,6 +13,8 @@ struct BenchmarkTests {
         (options.rounds, options.idleSeconds, options.takeovers) = (3, 1, 0)
         (options.diskMilliseconds, options.switchovers) = (100, access("/dev/kvm", R_OK | W_OK) == 0 ? 1 : 0)
         let report = try BenchmarkRun(options, tell: { _ in }).measure()
+        // A laboratory that a busy machine did not give is no broken promise of the benchmark.
+        if report.targets.contains(where: { $0.name.hasSuffix("_broke_off") }) { throw SurvivalFailure(report.text) }
         for pages in [0, 400, 10_000] {
             let ratio = report.targets.first { $0.name == "pause_ratio_\(pages)_pages" }
             #expect((ratio?.measured ?? 0) > 0, "\(report.text)")

@@ -90,6 +90,9 @@ final class ProtectedLab {
     }
 
     deinit {
+        // Clients that outlive their laboratory would disturb every later test: they ask and allocate for ever.
+        furtherClients.map { _ = $0.stop(drainSeconds: 0) }
+        _ = stopClients()
         for proxy in proxies { proxy.stop() }
         streamSwitch?.stop()
         try? lab.destroy()
