@@ -176,6 +176,12 @@ final class ProtectedLab {
         try wait(seconds: seconds, for: "the fault point on \(host.name)") {
             FileManager.default.fileExists(atPath: Self.marker(lab, host.name))
         }
+        // The mark comes before the stop: a SIGCONT in between would let nothing go on.
+        let daemon = host.name == lab.host1.name ? daemons.first : daemons.second
+        try wait(seconds: seconds, for: "the daemon of \(host.name) to stand still") {
+            let stat = (try? String(contentsOfFile: "/proc/\(daemon.process.pid)/stat", encoding: .utf8)) ?? ""
+            return stat.isEmpty || stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].hasPrefix(") T")
+        }
     }
 
     /// The first host's links go down and its processes die in the same instant.
