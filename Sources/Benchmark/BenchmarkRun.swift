@@ -40,11 +40,7 @@ public struct BenchmarkRun {
     }
 
     private func measureOneGuest(_ prepared: (Lab) -> Void, _ report: inout BenchmarkReport) throws {
-        let lab = try Lab.create(stateFolder: options.stateFolder, prefix: "usbench")
-        prepared(lab)
-        do {
-            try lab.startArbiter()
-            let daemons = try LabDaemons.start(in: lab, program: options.daemon)
+        try options.inLaboratory(prepared: prepared) { lab, daemons in
             tell("booting a guest")
             let guest = try lab.startGuest(GuestLaunch(image: try GuestImage.cached(), qemu: options.qemu, dirtyPages: 0))
             _ = try guest.waitUntilReady()
@@ -52,11 +48,7 @@ public struct BenchmarkRun {
             (report, writer) = try PauseSection(options: options, tell: tell).measure(guest, into: report)
             try ProtectionSection(options: options, writer: writer, tell: tell).measure(guest, daemons, in: lab, into: &report)
             try AutopilotSection(options: options, tell: tell).measure(guest, daemons, in: lab, into: &report)
-        } catch {
-            try? lab.destroy()
-            throw error
         }
-        try lab.destroy()
     }
 
     private static var kernel: String {

@@ -19,20 +19,13 @@ struct CodecSection {
         measureZeroes(&report)
         // Names of loads and pages that the guest rewrites in 25 ms.
         for (load, pages) in options.quick ? [("dirty", 440)] : [("dirty", 440), ("idle", 0)] {
-            let lab = try Lab.create(stateFolder: options.stateFolder, prefix: "usbench")
-            do {
-                try lab.startArbiter()
-                let daemons = try LabDaemons.start(in: lab, program: options.daemon)
+            try options.inLaboratory { lab, daemons in
                 tell("booting a guest with the load \"\(load)\"")
                 let guest = try lab.startGuest(GuestLaunch(image: try GuestImage.cached(), qemu: options.qemu, dirtyPages: pages))
                 _ = try guest.waitUntilReady()
                 if load == "dirty" { try measureTrace(guest, &report) }
                 try measureTraffic(load, guest, daemons, in: lab, &report)
-            } catch {
-                try? lab.destroy()
-                throw error
             }
-            try lab.destroy()
         }
     }
 
@@ -93,9 +86,9 @@ struct CodecSection {
         _ = try daemons.first.perform(.set(SetRequest(name: Self.machine, compression: mode)))
         // References that are missing after the mode `off` come back meanwhile.
         usleep(1_000_000)
-        let before = try status(daemons)
+        let before = try daemons.protectedMachine(Self.machine)
         sleep(2)
-        let after = try status(daemons)
+        let after = try daemons.protectedMachine(Self.machine)
         guard let first = before.compression, let last = after.compression, last.dirtyBytes > first.dirtyBytes else { return }
         let share = Double(last.wireBytes - first.wireBytes) / Double(last.dirtyBytes - first.dirtyBytes)
         report.tell("codec_\(load)_\(mode.rawValue)_wire_per_dirty_byte", share)
@@ -106,12 +99,6 @@ struct CodecSection {
         report.tell("codec_\(load)_auto_plain_percent", Double(last.plainRecords - first.plainRecords) / max(1, records - earlier) * 100)
     }
 
-    private func status(_ daemons: LabDaemons) throws -> MachineStatus {
-        guard let status = try daemons.first.machine(Self.machine), status.state == .protected else {
-            throw BenchmarkError("the guest is not protected any more: is this machine busy with other work?")
-        }
-        return status
-    }
 }
 
 /// Seconds that something takes.

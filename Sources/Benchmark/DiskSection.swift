@@ -24,10 +24,7 @@ struct DiskSection {
     private typealias Rates = [String: Double]
 
     func measure(into report: inout BenchmarkReport) throws {
-        let lab = try Lab.create(stateFolder: options.stateFolder, prefix: "usbench")
-        do {
-            try lab.startArbiter()
-            let daemons = try LabDaemons.start(in: lab, program: options.daemon)
+        try options.inLaboratory { lab, daemons in
             tell("booting a guest with a disk")
             var launch = GuestLaunch(image: try GuestImage.cached(), qemu: options.qemu, dirtyPages: 0)
             let image = try DiskImage.create(at: "\(lab.host1.folder)/bench.raw", mebibytes: Self.mebibytes, content: .blank)
@@ -37,11 +34,7 @@ struct DiskSection {
             // Every block of the image is there before anything is measured.
             for _ in 0..<2 { _ = try lab.load(DiskLoad(bytes: 1 << 20, random: false), milliseconds: 1000) }
             try measure(guest, daemons, in: lab, into: &report)
-        } catch {
-            try? lab.destroy()
-            throw error
         }
-        try lab.destroy()
     }
 
     private func measure(_ guest: LabGuest, _ daemons: LabDaemons, in lab: Lab, into report: inout BenchmarkReport) throws {
@@ -95,28 +88,21 @@ struct DiskSection {
         let request = ProtectRequest(name: Self.machine, qmp: guest.qmp, backup: lab.host2.name, intervalMilliseconds: 25)
         _ = try daemons.first.perform(.protect(request))
         sleep(2)
-        let idle = try status(daemons)
+        let idle = try daemons.protectedMachine(Self.machine)
         checkpoints.idlePauses.add(idle.checkpoints?.pauseMilliseconds.p50)
         let before = (epoch: idle.epoch, at: MonotonicTime.now())
         let rates = try self.rates(lab)
-        let busy = try status(daemons)
+        let busy = try daemons.protectedMachine(Self.machine)
         let seconds = Double(MonotonicTime.now() - before.at) / 1e9
         let epochs = Double(busy.epoch - before.epoch)
         let pause = busy.checkpoints?.pauseMilliseconds.p50 ?? 0
         checkpoints.pauseShare = epochs * pause / 1000 / seconds
         // The quantiles are of the last epochs, so the last load's: small writes at random places.
         let last = try lab.load(DiskLoad(bytes: 4096, random: true), milliseconds: 3000)
-        checkpoints.busyPauses.add(try status(daemons).checkpoints?.pauseMilliseconds.p50)
+        checkpoints.busyPauses.add(try daemons.protectedMachine(Self.machine).checkpoints?.pauseMilliseconds.p50)
         checkpoints.perEpoch.add(last * seconds / max(epochs, 1))
         _ = try daemons.first.perform(.unprotect(name: Self.machine))
         return rates
-    }
-
-    private func status(_ daemons: LabDaemons) throws -> MachineStatus {
-        guard let status = try daemons.first.machine(Self.machine), status.state == .protected else {
-            throw BenchmarkError("the guest with the disk is not protected any more: is this machine busy with other work?")
-        }
-        return status
     }
 
     /// The same guest while QEMU's own mirror copies every write to nbdkit; nil without nbdkit.

@@ -14,7 +14,7 @@ struct ProtectionSection {
         try awaitEpochs(40, daemons)
         tell("processor time of an idle guest's daemons over \(options.idleSeconds) s")
         let both = [daemons.first, daemons.second]
-        let epoch = try status(daemons).epoch
+        let epoch = try daemons.protectedMachine(Self.machine).epoch
         let before = try both.map { daemon throws(BenchmarkError) in try ProcessUse(of: daemon.process.pid) }
         let begun = MonotonicTime.now()
         sleep(options.idleSeconds)
@@ -29,7 +29,7 @@ struct ProtectionSection {
                 report.tell("idle_processor_\(daemon.name)_thread_\(share.name)_percent", share.percent)
             }
         }
-        let now = try status(daemons)
+        let now = try daemons.protectedMachine(Self.machine)
         report.tell("idle_epochs_per_s", Double(now.epoch - epoch) / seconds)
         report.tell("idle_pause_ms", now.checkpoints?.pauseMilliseconds.p50)
         report.tell("idle_commit_ms", now.checkpoints?.commitMilliseconds.p50)
@@ -40,11 +40,11 @@ struct ProtectionSection {
     private func measureMemory(_ daemons: LabDaemons, into report: inout BenchmarkReport) throws {
         tell("memory of the backup's daemon under epochs of 10,000 pages")
         for _ in 0..<5 {
-            let epoch = try status(daemons).epoch
+            let epoch = try daemons.protectedMachine(Self.machine).epoch
             try writer.dirty(10_000)
             try awaitEpochs(epoch + 3, daemons)
         }
-        let largest = (try status(daemons).checkpoints?.dirtyPages.max ?? 0) * 4096 / 1_048_576
+        let largest = (try daemons.protectedMachine(Self.machine).checkpoints?.dirtyPages.max ?? 0) * 4096 / 1_048_576
         let peak = Double(try ProcessUse(of: daemons.second.process.pid).peakMemory) / 1_048_576
         report.promise("backup_daemon_memory_beyond_one_epoch_mib", peak - largest, atMost: 64)
         report.tell("backup_daemon_memory_peak_mib", peak)
@@ -66,16 +66,9 @@ struct ProtectionSection {
         report.tell("synchronisation_mib_per_s", rate.map { $0 / 1_048_576 })
     }
 
-    private func status(_ daemons: LabDaemons) throws -> MachineStatus {
-        guard let status = try daemons.first.machine(Self.machine), status.state == .protected else {
-            throw BenchmarkError("the guest is not protected any more: is this machine busy with other work?")
-        }
-        return status
-    }
-
     private func awaitEpochs(_ count: UInt64, _ daemons: LabDaemons) throws {
         for _ in 0..<3_000 {
-            if try status(daemons).epoch >= count { return }
+            if try daemons.protectedMachine(Self.machine).epoch >= count { return }
             usleep(10_000)
         }
         throw BenchmarkError("\(count) epochs were not committed within 30 s")

@@ -20,19 +20,12 @@ struct SwitchoverSection {
             report.promise("switchover_gap_ms", nil, atMost: 60)
             return
         }
-        let lab = try Lab.create(stateFolder: options.stateFolder, prefix: "usbench")
-        do {
-            try measure(in: lab, into: &report)
-        } catch {
-            try? lab.destroy()
-            throw error
+        try options.inLaboratory { lab, daemons in
+            try measure(daemons, in: lab, into: &report)
         }
-        try lab.destroy()
     }
 
-    private func measure(in lab: Lab, into report: inout BenchmarkReport) throws {
-        try lab.startArbiter()
-        let daemons = try LabDaemons.start(in: lab, program: options.daemon)
+    private func measure(_ daemons: LabDaemons, in lab: Lab, into report: inout BenchmarkReport) throws {
         let guest = try CounterGuest.start(in: lab, qemu: options.qemu)
         let sniffer = try lab.startSniffer()
         var (gaps, usual, moves) = (Samples(), Samples(), Samples())

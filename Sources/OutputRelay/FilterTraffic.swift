@@ -53,7 +53,7 @@ final class FilterTraffic: Sendable {
             let hasRoom = state.ledger.hasRoom(for: FrameRing.largestRecord)
             switch state.assembly.read(from: fromGuest.number, into: ring, at: state.ledger.head, time: time, hasRoom: hasRoom) {
             case .stored(let count):
-                if let onOutput, state.ledger.phase == .closed, !state.ledger.hasUnsealed { onOutput(state.ledger.sealedThrough) }
+                if let onOutput, state.ledger.awaitsFirstFrame { onOutput(state.ledger.sealedThrough) }
                 state.ledger.store(record: FrameRing.recordSize(count), frame: count - FrameAssembly.prefix)
             case .dropped: state.dropped += 1
             case .drained: return true

@@ -75,7 +75,7 @@ final class HeldOutput: Sendable {
             guard count >= 0 else { return .broken(Int32(-count)) }
             taken += 1
             guard count > FrameRing.virtioHeader else { continue }
-            if let onOutput, intake.ledger.phase == .closed, !intake.ledger.hasUnsealed { onOutput(intake.ledger.sealedThrough) }
+            if let onOutput, intake.ledger.awaitsFirstFrame { onOutput(intake.ledger.sealedThrough) }
             intake.ledger.store(record: FrameRing.recordSize(count), frame: count - FrameRing.virtioHeader)
         }
         return .more

@@ -39,8 +39,17 @@ final class CounterLab {
         try wait("\(epochs) committed epochs") { (try? daemon.machine(Self.machine))?.epoch ?? 0 >= epochs }
     }
 
+    /// Ends the listening; the counts that were heard from the first host, then those from the second. Each was heard for a while.
+    func countsFromBothHosts() throws -> [UInt32] {
+        let sightings = sniffer.stop()
+        let before = try counts(sightings[LabAddresses.switchPortOfHost1])
+        let after = try counts(sightings[LabAddresses.switchPortOfHost2])
+        #expect(before.count > 20 && after.count > 20)
+        return before + after
+    }
+
     /// The counts that were heard at a port of the switch.
-    func counts(_ sighting: FrameSniffer.Sighting?) throws -> [UInt32] {
+    private func counts(_ sighting: FrameSniffer.Sighting?) throws -> [UInt32] {
         guard let sighting, let counts = CounterGuest.counts(sighting) else {
             throw SurvivalFailure("the sniffer lost frames, or one is none of the guest's")
         }

@@ -1,4 +1,5 @@
 import Demonstration
+import Testing
 
 /// A second network of a laboratory: on each host a bridge of its own with a tap and a link to a switch at the client, and the guest's second
 /// network card on it.
@@ -81,5 +82,25 @@ struct SecondNetwork {
     /// Hears the guest's second card at both switch ports.
     static func startSniffer(in lab: Lab) throws -> FrameSniffer {
         try FrameSniffer.start(in: lab.client, interfaces: [switchPorts.first, switchPorts.second], mac: guestMAC)
+    }
+}
+
+extension ProtectedLab {
+    /// Replies that the second card's clients have heard so far.
+    var furtherReplies: Int { furtherClients?.progress.reduce(0) { $0 + $1.received } ?? 0 }
+
+    /// Nothing is committed any more and the second card's gate does not hold: after the death of the first host the judgement of that
+    /// card's clients sees it, and the first card's are unharmed.
+    func expectTheSecondCardToBeFoundOut() throws {
+        let seen = furtherReplies
+        try wait(seconds: 7, for: "uncommitted replies of the second card") { furtherReplies >= seen + 10 }
+        try killFirstHost()
+        try awaitTakeover(seconds: 60)
+        try awaitReplies(after: MonotonicTime.now(), of: clients, seconds: 60)
+        let verdicts = try verdicts(drainSeconds: 2)
+        // What waited for seconds may still be on its way to the first card's clients.
+        let first = verdicts[0]
+        #expect(first.connectionSurvived && first.chainViolations == 0 && first.duplicated == 0, "\(first.json)")
+        #expect(!verdicts[1].passed && verdicts[1].chainViolations > 0, "\(verdicts[1].json)")
     }
 }

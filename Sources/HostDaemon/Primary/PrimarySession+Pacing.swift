@@ -49,7 +49,7 @@ extension PrimarySession {
         let reason = pacer.isLate ? .acknowledgement : pacing.reason
         let interval = Double(pacing.interval) / 1e6
         shared.withLock { shared in
-            shared.decisions[reason, default: 0] += 1
+            shared.decisions[reason.rawValue, default: 0] += 1
             shared.decision = (reason, interval)
         }
         tellRegime(reason)

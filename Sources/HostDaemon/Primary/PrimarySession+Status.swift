@@ -33,7 +33,7 @@ extension PrimarySession {
         PacingStatus(
             isAutomatic: request.intervalMilliseconds == 0, intervalMilliseconds: shared.decision.milliseconds,
             reason: shared.decision.reason.rawValue,
-            decisions: Dictionary(uniqueKeysWithValues: shared.decisions.map { ($0.key.rawValue, $0.value) }))
+            decisions: shared.decisions)
     }
 
     private static func disks(_ disks: [DiskStatus]?, _ writes: WriteQueue?) -> [DiskStatus]? {
@@ -62,7 +62,7 @@ extension PrimarySession {
             metrics.sentBytes = shared.sentBytes
             metrics.status.compression = shared.transmission?.status
             metrics.deviceStateBytes = shared.deviceStateBytes
-            metrics.decisions = Dictionary(uniqueKeysWithValues: shared.decisions.map { ($0.key.rawValue, $0.value) })
+            metrics.decisions = shared.decisions
             let now = MonotonicClock.now
             if shared.lastCommit > 0 { metrics.lastCommitAge = Double(now - min(shared.lastCommit, now)) / 1e9 }
             return (metrics, shared.output, shared.writes)

@@ -51,7 +51,7 @@ final class PrimarySession: MachineSession, @unchecked Sendable {
         var clockLost: UInt64 = 0
         var deviceStateBytes = 0
         /// How often each reason decided when an epoch ended; the last one, with the length meant, in milliseconds.
-        var decisions: [EpochDecision.Reason: UInt64] = [:]
+        var decisions: [String: UInt64] = [:]
         var decision: (reason: EpochDecision.Reason, milliseconds: Double) = (.fixed, 0)
         var histograms = CheckpointHistograms()
         var sentBytes: UInt64 = 0

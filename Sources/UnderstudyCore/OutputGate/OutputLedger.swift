@@ -52,8 +52,8 @@ public struct OutputLedger: Sendable, Equatable {
     private var unsealedFrames = 0
     private var unsealedBytes = 0
 
-    /// Whether something waits for a seal.
-    public var hasUnsealed: Bool { unsealedFrames > 0 }
+    /// Whether the next frame is the first one that waits for the next seal.
+    public var awaitsFirstFrame: Bool { phase == .closed && unsealedFrames == 0 }
 
     /// A ledger for a ring of `capacity` bytes.
     /// - Parameter passesWhileOpen: frames are stored before `close` and after `open` too, and may leave as they come.
